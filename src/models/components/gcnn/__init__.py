@@ -1,0 +1,25 @@
+"""Strict and relaxed group convolutions, and what networks of them need."""
+
+from .convolution.relaxed_rotation import RelaxedGroupConv
+from .convolution.rotation import GroupConv
+from .groups import Group, make_group
+from .kernels import kernel_transform
+from .lifting.relaxed_rotation import RelaxedLiftingConv
+from .lifting.rotation import LiftingConv
+from .norm import GroupBatchNorm
+from .pooling import GroupPool, SpatialPool
+from .relaxed import RelaxedLayer
+
+__all__ = [
+    "Group",
+    "GroupBatchNorm",
+    "GroupConv",
+    "GroupPool",
+    "LiftingConv",
+    "RelaxedGroupConv",
+    "RelaxedLayer",
+    "RelaxedLiftingConv",
+    "SpatialPool",
+    "kernel_transform",
+    "make_group",
+]

@@ -1,0 +1,77 @@
+"""The action of a group on images, group feature maps and velocity fields."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .groups import Group, make_group
+
+
+def transform_image(
+    x: Tensor, group: str | Group, element: int, interpolation: str = "bilinear"
+) -> Tensor:
+    r"""Turn (and mirror) images about their centre: (g f)(x) = f(g^{-1} x).
+
+    Exact for elements that map the pixel grid to itself (quarter turns of a non-square image
+    swap height and width); otherwise pixels are interpolated and zero comes in from outside.
+
+    Args:
+        x: [..., H, W].
+        group: a group or its name.
+        element: index g.
+        interpolation: ``"nearest"``, ``"bilinear"`` or ``"bicubic"``, for inexact elements.
+
+    Returns:
+        [..., H, W], or [..., W, H] for an exact element that swaps the axes.
+
+    Raises:
+        IndexError: no element of that index.
+    """
+    group = make_group(group)
+    if group.is_exact(element):
+        return _permute_pixels(x, group.matrices[element])
+    return _interpolate(x, group.matrices[group.inverse[element]], interpolation)
+
+
+def transform_feature_map(
+    x: Tensor, group: str | Group, element: int, interpolation: str = "bilinear"
+) -> Tensor:
+    r"""(g f)(x, h) = f(g^{-1} x, g^{-1} h) for a group feature map [B, C, |G|, H, W]."""
+    group = make_group(group)
+    source = group.cayley[group.inverse[element]].to(x.device)
+    return transform_image(x.index_select(2, source), group, element, interpolation)
+
+
+def transform_vector_field(
+    x: Tensor, group: str | Group, element: int, interpolation: str = "bilinear"
+) -> Tensor:
+    r"""(g v)(x) = rho(g) v(g^{-1} x) for vectors [B, 2 C, H, W], channels (c, component).
+
+    Component 0 points along increasing column index, component 1 along increasing row index.
+    """
+    group = make_group(group)
+    turned = transform_image(x, group, element, interpolation).unflatten(1, (-1, 2))
+    rho = group.matrices[element].to(turned)
+    return torch.einsum("ij,bcjhw->bcihw", rho, turned).flatten(1, 2)
+
+
+def _permute_pixels(x: Tensor, matrix: Tensor) -> Tensor:
+    """Apply a signed permutation of the (column, row) axes to the last two axes of x."""
+    source = matrix.t()  # output coordinate -> input coordinate
+    if source[0, 0] == 0:  # the input's column follows the output's row
+        x, source = x.transpose(-2, -1), source.flip(0)
+    dims = [dim for dim, sign in ((-1, source[0, 0]), (-2, source[1, 1])) if sign < 0]
+    return x.flip(dims) if dims else x
+
+
+def _interpolate(x: Tensor, source: Tensor, interpolation: str) -> Tensor:
+    """Sample x at source @ (column, row), both measured from the centre in pixels."""
+    height, width = x.shape[-2:]
+    rows = torch.arange(height, dtype=torch.float64) - (height - 1) / 2
+    columns = torch.arange(width, dtype=torch.float64) - (width - 1) / 2
+    row, column = torch.meshgrid(rows, columns, indexing="ij")
+    grid = torch.stack([column, row], -1) @ source.t()
+    grid = grid / torch.tensor([(width - 1) / 2, (height - 1) / 2], dtype=torch.float64)
+    images = x.reshape(1, -1, height, width)
+    turned = F.grid_sample(images, grid[None].to(x), interpolation, "zeros", align_corners=True)
+    return turned.view(x.shape)

@@ -1,0 +1,1 @@
+"""Convolutions between feature maps on a group."""

@@ -1,0 +1,115 @@
+"""Finite subgroups of O(2): their elements as matrices, their Cayley table, their inverses."""
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+_NAME = re.compile(r"^([cd])([1-9]\d*)$")
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """A finite group of orthogonal matrices that acts on pixel coordinates.
+
+    Attributes:
+        name: e.g. ``"c4"``.
+        order: number of elements |G|; element 0 is the identity.
+        matrices: [|G|, d, d], float64; ``matrices[g]`` acts on coordinates in the order of a
+            vector field's components: (column, row), both increasing with the index.
+        cayley: [|G|, |G|], int64; ``cayley[g, h]`` is the index of the product gh.
+        inverse: [|G|], int64; ``inverse[g]`` is the index of g^-1.
+    """
+
+    name: str
+    order: int
+    matrices: Tensor
+    cayley: Tensor
+    inverse: Tensor
+
+    def is_exact(self, element: int) -> bool:
+        """Whether the element maps the pixel grid to itself (quarter turns, mirror images)."""
+        matrix = self.matrices[element]
+        return bool(torch.equal(matrix, matrix.round()))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Group) and self.name == other.name
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    def __repr__(self) -> str:
+        return f"Group({self.name!r}, order={self.order})"
+
+
+def make_group(group: str | Group) -> Group:
+    """Return the group of that name; a ``Group`` is passed through.
+
+    ``cN``: rotations; element a turns by 2 pi a / N, counter-clockwise on the displayed image.
+    ``dN``: rotations and reflections; element a + N m mirrors left-right (flips the last axis)
+    m times, then turns by 2 pi a / N.
+
+    Args:
+        group: ``"c1"``, ``"c2"``, ... or ``"d1"``, ``"d2"``, ... or a ``Group``.
+
+    Raises:
+        ValueError: if the name is none of these.
+    """
+    if isinstance(group, Group):
+        return group
+    match = _NAME.match(group) if isinstance(group, str) else None
+    if match is None:
+        raise ValueError(
+            "`group` must be 'cN' (N rotations) or 'dN' (N rotations and their mirror images) "
+            f"with N = 1, 2, 3, ...; got {group!r}. Use for example 'c4', 'c8' or 'd4'."
+        )
+    return _planar_group(match[1], int(match[2]))
+
+
+@lru_cache(maxsize=64)
+def _planar_group(kind: str, num_rotations: int) -> Group:
+    matrices = _rotation_matrices(num_rotations)
+    if kind == "d":
+        mirror = torch.tensor([[-1.0, 0.0], [0.0, 1.0]], dtype=torch.float64)
+        matrices = torch.cat([matrices, matrices @ mirror])
+    return group_from_matrices(f"{kind}{num_rotations}", matrices)
+
+
+def _rotation_matrices(num_rotations: int) -> Tensor:
+    """Turn by 2 pi a / N in (column, row) coordinates; quarter turns are exact integers."""
+    angles = 2 * torch.pi * torch.arange(num_rotations, dtype=torch.float64) / num_rotations
+    cos, sin = angles.cos(), angles.sin()
+    matrices = torch.stack([torch.stack([cos, sin], -1), torch.stack([-sin, cos], -1)], -2)
+    quarter = 4 * torch.arange(num_rotations) % num_rotations == 0
+    matrices[quarter] = matrices[quarter].round() + 0.0  # no -0.0
+    return matrices
+
+
+def group_from_matrices(name: str, matrices: Tensor, tolerance: float = 1e-9) -> Group:
+    """Build the group whose elements are the given matrices, closed under multiplication.
+
+    The Cayley table follows from matching every product with an element, so any finite group
+    of orthogonal d x d matrices will do.
+
+    Args:
+        name: the group's name.
+        matrices: [|G|, d, d], float64, the identity first.
+        tolerance: largest difference of entries at which two matrices count as equal.
+
+    Raises:
+        ValueError: if a product is not among the elements, or the identity is not the first.
+    """
+    order, dim = matrices.shape[0], matrices.shape[-1]
+    if not torch.equal(matrices[0], torch.eye(dim, dtype=matrices.dtype)):
+        raise ValueError(f"the first matrix of group {name!r} must be the identity.")
+    products = torch.einsum("gij,hjk->ghik", matrices, matrices).reshape(order, order, -1)
+    distance = torch.cdist(products, matrices.reshape(order, -1), p=float("inf"))
+    nearest, cayley = distance.min(-1)
+    if nearest.max() > tolerance:
+        raise ValueError(
+            f"the matrices of group {name!r} must be closed under multiplication; "
+            f"a product differs from every element by {nearest.max():.2g}."
+        )
+    return Group(name, order, matrices, cayley, (cayley == 0).long().argmax(1))

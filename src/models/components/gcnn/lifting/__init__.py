@@ -1,0 +1,1 @@
+"""Convolutions from images to feature maps on a group."""

@@ -1,0 +1,35 @@
+"""Relaxed lifting convolution: filter banks mixed anew for every group element."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..relaxed import RelaxedLayer
+from .rotation import LiftingConv
+
+
+class RelaxedLiftingConv(RelaxedLayer, LiftingConv):
+    r"""`LiftingConv` with W[o, g, i] = rho(g) T_g sum_l w_l(g) psi_l[o, i].
+
+    Args:
+        num_filter_banks: L. The others are `LiftingConv`'s.
+
+    Shapes:
+        input and output as `LiftingConv`; ``weight`` [L, O, I (or 2 I), k, k],
+        ``relaxed_weights`` [L, |G|].
+
+    Raises:
+        ValueError: no bank, or what `LiftingConv` raises.
+    """
+
+    def __init__(self, *args: Any, num_filter_banks: int = 1, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._make_banks(num_filter_banks)
+
+    def expanded_kernel(self) -> Tensor:
+        """W[o, g, i] = rho(g) T_g sum_l w_l(g) psi_l[o, i]: [O |G|, I (or 2 I), k, k]."""
+        psi = self.mixed_banks().view(self.group.order, -1, self.transform.shape[-1])
+        turned = torch.bmm(psi, self.transform.mT)
+        turned = turned.view(self.group.order, self.out_channels, -1)
+        return self._as_conv_weight(turned.transpose(0, 1))

@@ -1,0 +1,91 @@
+"""The obvious way: turn every filter of every bank by grid sampling, then weigh and add.
+
+Written from the definitions alone, without the project's groups or kernel transformations.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def elements(name: str) -> list[tuple[int, int]]:
+    """(a, m) for every element of c_n or d_n in order: mirror m times, then turn by 2 pi a/n."""
+    n = int(name[1:])
+    return [(a, m) for m in range(2 if name[0] == "d" else 1) for a in range(n)]
+
+
+def multiply(name: str, g: int, h: int) -> int:
+    """Index of gh, from R(a) F^m R(b) F^p = R(a + b or a - b) F^(m + p)."""
+    n = int(name[1:])
+    (a, m), (b, p) = elements(name)[g], elements(name)[h]
+    return (a + (-b if m else b)) % n + n * ((m + p) % 2)
+
+
+def inverse(name: str, g: int) -> int:
+    order = len(elements(name))
+    return next(h for h in range(order) if multiply(name, g, h) == 0)
+
+
+def turn(images: Tensor, name: str, g: int, interpolation: str) -> Tensor:
+    """Mirror left-right m times, then turn counter-clockwise, by grid sampling: [..., k, k]."""
+    a, m = elements(name)[g]
+    if m:
+        images = images.flip(-1)
+    k = images.shape[-1]
+    if k == 1:
+        return images
+    angle = 2 * math.pi * a / int(name[1:])
+    c, s = math.cos(angle), math.sin(angle)
+    # where the output pixel (column, row) comes from: turned clockwise on the display
+    theta = torch.tensor([[c, -s, 0.0], [s, c, 0.0]], dtype=images.dtype)
+    flat = images.reshape(1, -1, k, k)
+    grid = F.affine_grid(theta[None], list(flat.shape), align_corners=True)
+    turned = F.grid_sample(flat, grid, interpolation, "zeros", align_corners=True)
+    return turned.view(images.shape)
+
+
+def turn_vectors(vectors: Tensor, name: str, g: int) -> Tensor:
+    """Turn the components [..., 2, k, k] as vectors (along columns, along rows)."""
+    a, m = elements(name)[g]
+    angle = 2 * math.pi * a / int(name[1:])
+    v0, v1 = vectors.unbind(-3)
+    if m:
+        v0 = -v0
+    c, s = math.cos(angle), math.sin(angle)
+    return torch.stack([c * v0 + s * v1, -s * v0 + c * v1], -3)
+
+
+def lifting_kernel(
+    weight: Tensor, relaxed_weights: Tensor, name: str, interpolation: str, in_type: str
+) -> Tensor:
+    """weight [L, O, I', k, k], relaxed_weights [L, |G|] -> [O |G|, I', k, k]."""
+    channels, k = weight.shape[2], weight.shape[-1]
+    turned = []
+    for g in range(len(elements(name))):
+        banks = turn(weight, name, g, interpolation)
+        if in_type == "vector":
+            banks = turn_vectors(banks.unflatten(2, (-1, 2)), name, g).flatten(2, 3)
+        turned.append(banks)
+    bank = torch.stack(turned, 2)  # [L, O, |G|, I', k, k]
+    return torch.einsum("lg,logikm->ogikm", relaxed_weights, bank).reshape(-1, channels, k, k)
+
+
+def group_kernel(weight: Tensor, relaxed_weights: Tensor, name: str, interpolation: str) -> Tensor:
+    """weight [L, O, I, |G|, k, k], relaxed_weights [L, |G|] -> [O |G|, I |G|, k, k]."""
+    order, k = weight.shape[3], weight.shape[-1]
+    turned = []
+    for g in range(order):
+        shifted = [weight[:, :, :, multiply(name, inverse(name, g), h)] for h in range(order)]
+        turned.append(turn(torch.stack(shifted, 3), name, g, interpolation))
+    bank = torch.stack(turned, 2)  # [L, O, |G|, I, |G|, k, k]
+    kernel = torch.einsum("lg,logihkm->ogihkm", relaxed_weights, bank)
+    return kernel.reshape(kernel.shape[0] * order, -1, k, k)
+
+
+def convolve(x: Tensor, kernel: Tensor, bias: Tensor | None, stride: int, order: int) -> Tensor:
+    """One group element and output channel at a time: [B, C, H, W] -> [B, O, |G|, H', W']."""
+    maps = [F.conv2d(x, row[None], None, stride, kernel.shape[-1] // 2) for row in kernel]
+    y = torch.cat(maps, 1).unflatten(1, (-1, order))
+    return y if bias is None else y + bias[:, None, None, None]
