@@ -3,16 +3,21 @@
 import torch
 from torch import Tensor
 
-from src.models.components.gcnn import GroupConv, LiftingConv, RelaxedGroupConv
+from src.models.components.gcnn import (
+    GroupConv,
+    LiftingConv,
+    RelaxedGroupConv,
+    kernel_transform,
+)
 
 
 class NoCyclicShift(GroupConv):
     """Turns every kernel but leaves the group axis in place."""
 
-    def _shift(self, turned: Tensor) -> Tensor:
-        order = self.group.order
-        turned = turned.reshape(self.out_channels, self.in_channels, order, order, -1)
-        return self._as_conv_weight(turned.transpose(1, 2))
+    def _exact_transform(self) -> Tensor:
+        identity = torch.eye(self.group.order, dtype=torch.float64)
+        turns = kernel_transform(self.group, self.kernel_size, self.interpolation)
+        return torch.stack([torch.kron(identity, t) for t in turns])
 
 
 class WrongSense(LiftingConv):

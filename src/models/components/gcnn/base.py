@@ -16,10 +16,14 @@ IN_TYPES = ("scalar", "vector", "regular")
 
 
 class GroupLayer(nn.Module):
-    """A convolution whose kernel is expanded from fewer parameters by a group's action.
+    r"""A convolution whose kernel is expanded from fewer parameters by a group's action.
 
-    Subclasses set the parameter ``weight`` and give ``expanded_kernel()``; the forward pass is
-    one ordinary convolution with it, plus one bias per output channel, shared over the group.
+    .. math:: W_{o,g,i} = A_g\, \psi_{o,i}, \qquad A_g = \rho(g) \otimes T_g
+
+    psi[o, i] holds one k x k kernel for each number of the input's fibre (what a channel holds
+    at each pixel): T_g turns the kernels (`kernels.kernel_transform`), rho(g) acts on the fibre.
+    The forward pass is one ordinary convolution with W, plus one bias per output channel, shared
+    over the group.
 
     Args:
         in_channels: I, channels of the input (vectors, where the input is a vector field).
@@ -31,9 +35,9 @@ class GroupLayer(nn.Module):
         padding: ``"same"`` (k // 2 on each side), ``"valid"`` (none) or a number of pixels.
         bias: whether to add a bias.
         interpolation: how kernels are turned, see `kernels.kernel_transform`.
-        in_type: what an input channel holds at each pixel and how g acts on it: ``"scalar"``
-            (one number, unchanged), ``"vector"`` (two, turned by g's matrix) or ``"regular"``
-            (|G| numbers, permuted: the entry at h moves to gh).
+        in_type: the fibre and its rho(g): ``"scalar"`` (one number, unchanged), ``"vector"``
+            (two, turned by g's matrix) or ``"regular"`` (|G|, permuted: the one at h moves to
+            gh).
 
     Raises:
         ValueError: an argument out of range, or at run time an input of the wrong shape.
@@ -73,15 +77,15 @@ class GroupLayer(nn.Module):
         self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
 
     def expanded_kernel(self) -> Tensor:
-        """The ordinary convolution weight, channels ordered (o, g) and (i, fibre)."""
-        raise NotImplementedError
+        """W as an ordinary convolution weight [O |G|, I fibre, k, k], output channels (o, g)."""
+        return self._turn_shared(self.weight)
 
     def reset_parameters(self) -> None:
         """Draw weights so that the expanded kernel has the variance of a new `nn.Conv2d`'s.
 
-        That is Var = 1 / (3 fan_in). T_g changes the variance by gain = mean over g, x of
-        sum_y T_g[x, y]^2, and L banks that start with equal weights add up, so the parameters
-        are uniform within 1 / sqrt(fan_in * gain * L).
+        That is Var = 1 / (3 fan_in). A_g changes the variance by gain = mean over rows of the
+        sum of squares in a row, and L banks that start with equal weights add up, so the
+        parameters are uniform within 1 / sqrt(fan_in * gain * L).
         """
         fan_in = self.in_channels * self.fibre_size * self.kernel_size**2
         gain = self.transform.double().square().sum(-1).mean().item()
@@ -91,10 +95,6 @@ class GroupLayer(nn.Module):
         if self.bias is not None:
             nn.init.uniform_(self.bias, -1 / sqrt(fan_in), 1 / sqrt(fan_in))
 
-    def _exact_transform(self) -> Tensor:
-        """The constant matrices in float64, one per element."""
-        return _cached_transform(self.group, self.kernel_size, self.interpolation)
-
     def extra_repr(self) -> str:
         return (
             f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, "
@@ -102,17 +102,30 @@ class GroupLayer(nn.Module):
             f"bias={self.bias is not None}, interpolation={self.interpolation}"
         )
 
-    def _convolve(self, x: Tensor) -> Tensor:
-        """[B, fan-in channels, H, W] -> [B, O, |G|, H', W']."""
-        bias = None if self.bias is None else self.bias.repeat_interleave(self.group.order)
-        y = F.conv2d(x, self.expanded_kernel(), bias, self.stride, self.padding)
-        return y.unflatten(1, (self.out_channels, self.group.order))
+    def _turn_shared(self, psi: Tensor) -> Tensor:
+        """Expand one psi that all elements share, [O, I fibre, k, k] in any grouping of axes."""
+        size = self.transform.shape[-1]
+        turned = psi.reshape(-1, size) @ self.transform.flatten(0, 1).t()
+        turned = turned.view(self.out_channels, -1, self.group.order, size)
+        return self._as_conv_weight(turned.transpose(1, 2))
+
+    def _turn_each(self, psi: Tensor) -> Tensor:
+        """Expand one psi per element, [|G|, O, I fibre, k, k] in any grouping of axes."""
+        order, size = self.group.order, self.transform.shape[-1]
+        turned = torch.bmm(psi.reshape(order, -1, size), self.transform.mT)
+        return self._as_conv_weight(turned.view(order, self.out_channels, -1).transpose(0, 1))
 
     def _as_conv_weight(self, kernel: Tensor) -> Tensor:
-        """[O, |G|, I, fibre x k^2] in any shape that flattens to it -> [O |G|, I fibre, k, k]."""
+        """[O, |G|, I, fibre k^2] in any grouping of axes -> [O |G|, I fibre, k, k]."""
         k = self.kernel_size
         rows = self.out_channels * self.group.order
         return kernel.reshape(rows, self.in_channels * self.fibre_size, k, k)
+
+    def _convolve(self, x: Tensor) -> Tensor:
+        """[B, I fibre, H, W] -> [B, O, |G|, H', W']."""
+        bias = None if self.bias is None else self.bias.repeat_interleave(self.group.order)
+        y = F.conv2d(x, self.expanded_kernel(), bias, self.stride, self.padding)
+        return y.unflatten(1, (self.out_channels, self.group.order))
 
     def _check_input(self, x: Tensor, expected: tuple[str | int, ...]) -> None:
         """Raise unless ``x`` has as many dimensions as ``expected``, and its sizes where given."""
@@ -126,6 +139,10 @@ class GroupLayer(nn.Module):
                 "layer before it."
             )
 
+    def _exact_transform(self) -> Tensor:
+        """A_g in float64, [|G|, fibre k^2, fibre k^2]."""
+        return fibre_transform(self.group, self.kernel_size, self.interpolation, self.in_type)
+
     def _apply(self, fn, recurse=True):
         """Recompute the constants in double precision when dtype or device changes."""
         super()._apply(fn, recurse)
@@ -134,8 +151,13 @@ class GroupLayer(nn.Module):
 
 
 @lru_cache(maxsize=64)
-def _cached_transform(group: Group, kernel_size: int, interpolation: str) -> Tensor:
-    return kernel_transform(group, kernel_size, interpolation)
+def fibre_transform(group: Group, kernel_size: int, interpolation: str, in_type: str) -> Tensor:
+    """rho(g) kron T_g for every element."""
+    transform = kernel_transform(group, kernel_size, interpolation)
+    if in_type == "scalar":
+        return transform
+    matrices = group.matrices if in_type == "vector" else group.regular_representation()
+    return torch.stack([torch.kron(rho, t) for rho, t in zip(matrices, transform)])
 
 
 def _padding_pixels(padding: str | int, kernel_size: int) -> int:

@@ -34,6 +34,14 @@ class Group:
         matrix = self.matrices[element]
         return bool(torch.equal(matrix, matrix.round()))
 
+    def regular_representation(self) -> Tensor:
+        """Permutation matrices [|G|, |G|, |G|], float64: g moves the entry at h to gh."""
+        columns = torch.arange(self.order)
+        matrices = torch.zeros(self.order, self.order, self.order, dtype=torch.float64)
+        for g in range(self.order):
+            matrices[g, self.cayley[g], columns] = 1
+        return matrices
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Group) and self.name == other.name
 

@@ -32,9 +32,12 @@ class RelaxedLayer(nn.Module):
         self.reset_parameters()
 
     def mixed_banks(self) -> Tensor:
-        """sum_l w_l(g) psi_l for every element g: [|G|, *weight.shape[1:]]."""
-        mixed = self.relaxed_weights.t() @ self.weight.flatten(1)
-        return mixed.view(-1, *self.weight.shape[1:])
+        """sum_l w_l(g) psi_l for every element g: [|G|, ...], the rest flat."""
+        return self.relaxed_weights.t() @ self.weight.flatten(1)
+
+    def expanded_kernel(self) -> Tensor:
+        """W as an ordinary convolution weight: the strict layer's, of the mixed banks."""
+        return self._turn_each(self.mixed_banks())
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, num_filter_banks={self.num_filter_banks}"

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ..relaxed import RelaxedLayer
@@ -27,10 +26,7 @@ class RelaxedGroupConv(RelaxedLayer, GroupConv):
         super().__init__(*args, **options)
         self._make_banks(num_filter_banks)
 
-    def expanded_kernel(self) -> Tensor:
-        """W[o, g, i, h] = T_g sum_l w_l(g) psi_l[o, i, g^-1 h]: [O |G|, I |G|, k, k]."""
+    def _row(self, o: Tensor, g: Tensor, i: Tensor, h: Tensor) -> Tensor:
+        """Row of T_g psi_g[o, i, h] among the turned kernels, ordered (g, o, i, h)."""
         order = self.group.order
-        psi = self.mixed_banks().view(order, -1, self.kernel_size**2)
-        turned = torch.bmm(psi, self.transform.mT)
-        turned = turned.view(order, self.out_channels, self.in_channels, order, -1)
-        return self._shift(turned.movedim(0, 2))
+        return ((g * self.out_channels + o) * self.in_channels + i) * order + h

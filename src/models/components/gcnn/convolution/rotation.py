@@ -5,8 +5,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..base import GroupLayer
+from ..base import GroupLayer, fibre_transform
 from ..groups import Group
+from ..permute import permute_rows
+
+# Up to this size of a channel's kernel, |G| k^2, one product with rho(g) kron T_g is fastest;
+# above, T_g acts on the k x k kernels, which are then put in their places.
+# scripts/benchmark_layers.py measures both.
+LARGEST_JOINT_SIZE = 64
 
 
 class GroupConv(GroupLayer):
@@ -40,27 +46,52 @@ class GroupConv(GroupLayer):
         self.weight = nn.Parameter(
             torch.empty(out_channels, in_channels, order, kernel_size, kernel_size)
         )
-        # position of (g, h), flattened -> position of (g, g^-1 h)
-        g, h = torch.meshgrid(torch.arange(order), torch.arange(order), indexing="ij")
-        source = self.group.cayley[self.group.inverse[g], h]
-        self.register_buffer("shift", (g * order + source).flatten(), persistent=False)
+        if not self._is_joint:
+            self._register_places()
         self.reset_parameters()
-
-    def expanded_kernel(self) -> Tensor:
-        """W[o, g, i, h] = T_g psi[o, i, g^-1 h]: [O |G|, I |G|, k, k]."""
-        turned = self.weight.flatten(0, 2).flatten(1) @ self.transform.flatten(0, 1).t()
-        order = self.group.order
-        turned = turned.view(self.out_channels, self.in_channels, order, order, -1)
-        return self._shift(turned.transpose(2, 3))
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, I, |G|, H, W] -> [B, O, |G|, H', W']."""
         self._check_input(x, ("B", self.in_channels, self.group.order, "H", "W"))
         return self._convolve(x.flatten(1, 2))
 
-    def _shift(self, turned: Tensor) -> Tensor:
-        """T_g psi[o, i, h'] at [o, i, g, h', x] -> W[o, g, i, h = g h'] as convolution weight."""
+    @property
+    def _is_joint(self) -> bool:
+        return self.group.order * self.kernel_size**2 <= LARGEST_JOINT_SIZE
+
+    def _exact_transform(self) -> Tensor:
+        """rho(g) kron T_g where that is small, else T_g alone."""
+        in_type = "regular" if self._is_joint else "scalar"
+        return fibre_transform(self.group, self.kernel_size, self.interpolation, in_type)
+
+    def _turn_shared(self, psi: Tensor) -> Tensor:
+        if self._is_joint:
+            return super()._turn_shared(psi)
+        turned = psi.reshape(-1, self.kernel_size**2) @ self.transform.flatten(0, 1).t()
+        return self._put_in_places(turned)
+
+    def _turn_each(self, psi: Tensor) -> Tensor:
+        if self._is_joint:
+            return super()._turn_each(psi)
+        psi = psi.reshape(self.group.order, -1, self.kernel_size**2)
+        return self._put_in_places(torch.bmm(psi, self.transform.mT))
+
+    def _put_in_places(self, turned: Tensor) -> Tensor:
+        rows = turned.reshape(-1, self.kernel_size**2)
+        return self._as_conv_weight(permute_rows(rows, self.source, self.target))
+
+    def _register_places(self) -> None:
+        """Where the kernel at (o, g, i, h) comes from: T_g psi[o, i, g^-1 h], and back."""
         order = self.group.order
-        shifted = turned.flatten(2, 3).index_select(2, self.shift)
-        shifted = shifted.view(self.out_channels, self.in_channels, order, order, -1)
-        return self._as_conv_weight(shifted.transpose(1, 2))
+        o, g, i, h = torch.meshgrid(
+            *map(torch.arange, (self.out_channels, order, self.in_channels, order)),
+            indexing="ij",
+        )
+        source = self._row(o, g, i, self.group.cayley[self.group.inverse[g], h]).flatten()
+        self.register_buffer("source", source, persistent=False)
+        self.register_buffer("target", source.argsort(), persistent=False)
+
+    def _row(self, o: Tensor, g: Tensor, i: Tensor, h: Tensor) -> Tensor:
+        """Row of T_g psi[o, i, h] among the turned kernels, ordered (o, i, h, g)."""
+        order = self.group.order
+        return ((o * self.in_channels + i) * order + h) * order + g

@@ -2,9 +2,6 @@
 
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from ..relaxed import RelaxedLayer
 from .rotation import LiftingConv
 
@@ -26,10 +23,3 @@ class RelaxedLiftingConv(RelaxedLayer, LiftingConv):
     def __init__(self, *args: Any, num_filter_banks: int = 1, **options: Any) -> None:
         super().__init__(*args, **options)
         self._make_banks(num_filter_banks)
-
-    def expanded_kernel(self) -> Tensor:
-        """W[o, g, i] = rho(g) T_g sum_l w_l(g) psi_l[o, i]: [O |G|, I (or 2 I), k, k]."""
-        psi = self.mixed_banks().view(self.group.order, -1, self.transform.shape[-1])
-        turned = torch.bmm(psi, self.transform.mT)
-        turned = turned.view(self.group.order, self.out_channels, -1)
-        return self._as_conv_weight(turned.transpose(0, 1))

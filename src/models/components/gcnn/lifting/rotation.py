@@ -51,21 +51,7 @@ class LiftingConv(GroupLayer):
         self.weight = nn.Parameter(torch.empty(out_channels, channels, kernel_size, kernel_size))
         self.reset_parameters()
 
-    def expanded_kernel(self) -> Tensor:
-        """W[o, g, i] = rho(g) T_g psi[o, i]: [O |G|, I (or 2 I), k, k]."""
-        psi = self.weight.view(-1, self.transform.shape[-1])
-        turned = psi @ self.transform.flatten(0, 1).t()
-        turned = turned.view(self.out_channels, self.in_channels, self.group.order, -1)
-        return self._as_conv_weight(turned.transpose(1, 2))
-
     def forward(self, x: Tensor) -> Tensor:
         """[B, I (or 2 I), H, W] -> [B, O, |G|, H', W']."""
         self._check_input(x, ("B", self.in_channels * self.fibre_size, "H", "W"))
         return self._convolve(x)
-
-    def _exact_transform(self) -> Tensor:
-        """[|G|, f k^2, f k^2], f = 1 for scalars and 2 for vectors: rho(g) kron T_g."""
-        transform = super()._exact_transform()
-        if self.in_type == "scalar":
-            return transform
-        return torch.stack([torch.kron(rho, t) for rho, t in zip(self.group.matrices, transform)])

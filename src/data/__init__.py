@@ -1,0 +1,1 @@
+"""Data modules: where samples come from, how they are split, and how they reach the network."""

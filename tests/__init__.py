@@ -1,0 +1,1 @@
+"""Tests; a package, so that `tests.helpers` is this one whatever else is installed."""
