@@ -71,7 +71,7 @@ def _interpolate(x: Tensor, source: Tensor, interpolation: str) -> Tensor:
     columns = torch.arange(width, dtype=torch.float64) - (width - 1) / 2
     row, column = torch.meshgrid(rows, columns, indexing="ij")
     grid = torch.stack([column, row], -1) @ source.t()
-    grid = grid / torch.tensor([(width - 1) / 2, (height - 1) / 2], dtype=torch.float64)
+    grid = grid / torch.tensor([width / 2, height / 2], dtype=torch.float64)
     images = x.reshape(1, -1, height, width)
-    turned = F.grid_sample(images, grid[None].to(x), interpolation, "zeros", align_corners=True)
+    turned = F.grid_sample(images, grid[None].to(x), interpolation, "zeros", align_corners=False)
     return turned.view(x.shape)

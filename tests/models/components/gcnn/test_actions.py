@@ -60,3 +60,8 @@ def test_vectors_of_c4_element_one():
     turned = torch.rot90(v, 1, (-2, -1))
     expected = torch.stack([turned[:, 1], -turned[:, 0]], 1)
     assert torch.equal(transform_vector_field(v, "c4", 1), expected)
+
+
+def test_a_single_pixel_stays_under_every_element():
+    x = torch.randn(2, 3, 1, 1)
+    assert torch.allclose(transform_image(x, "c8", 1), x)

@@ -18,7 +18,9 @@ def num_parameters(network):
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_logits(network):
-    net = network(num_layers=3, hidden_channels=[2, 3, 4], num_classes=7, in_channels=2, pool_after=[1])
+    net = network(
+        num_layers=3, hidden_channels=[2, 3, 4], num_classes=7, in_channels=2, pool_after=[1]
+    )
     assert net(torch.randn(5, 2, 12, 12)).shape == (5, 7)
     assert len(net.blocks) == 3
 

@@ -1,0 +1,105 @@
+"""The times at which a measure of the network is taken, and how its values are logged."""
+
+from typing import Any
+
+from lightning import Callback, LightningModule, Trainer
+from torch import nn, tensor
+
+from src.models.components.checks import check_positive_int
+
+EPOCHS_TRAINED = "epochs_trained"
+
+
+class DynamicsCallback(Callback):
+    """Measures before the first step, after every k-th epoch, and at the end of training.
+
+    Every row of values carries ``epochs_trained``: 0 before the first step, k after k epochs.
+    It is the x axis to plot against: Lightning's own ``epoch`` is the index of the epoch under
+    way, so that it is 0 both before and after the first one. Rows lie at the trainer's steps:
+    the first at step 0, the others where Lightning logs its epoch averages.
+
+    - Values before the first step go straight to the loggers and are kept in ``start_values``
+      (also across a resumed run, which does not measure them again).
+    - Later ones are logged by Lightning, so they stand in ``trainer.callback_metrics``, and only
+      there while they are up to date: an epoch without a measurement takes them out.
+    - After ``fit`` they are those of the last epoch, also where that is no multiple of k.
+
+    Subclasses give ``measure``.
+
+    Args:
+        every_n_epochs: k, how many epochs lie between two measurements.
+
+    Raises:
+        ValueError: if k is not a positive integer.
+    """
+
+    def __init__(self, every_n_epochs: int = 1) -> None:
+        check_positive_int("every_n_epochs", every_n_epochs)
+        self.every_n_epochs = every_n_epochs
+        self.start_values: dict[str, float] = {}
+        self._measured_after: int | None = None
+        self._logged: list[str] = []
+
+    def measure(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, float]:
+        """Values by their full logged name; empty where the network lacks what is measured."""
+        raise NotImplementedError
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._logged = []
+        if trainer.global_step == 0:
+            row = self._row(trainer, pl_module, epochs_trained=0)
+            self.start_values = {n: value for n, value in row.items() if n != EPOCHS_TRAINED}
+            log_row(trainer, row, epoch=0, step=0)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        epochs_trained = trainer.current_epoch + 1
+        for name in self._logged:
+            trainer.callback_metrics.pop(name, None)
+        if epochs_trained % self.every_n_epochs == 0 or _is_last_epoch(trainer):
+            self.log_dict(self._row(trainer, pl_module, epochs_trained), sync_dist=True)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        epochs_trained = trainer.current_epoch
+        if epochs_trained == 0 or self._measured_after == epochs_trained:
+            return
+        row = self._row(trainer, pl_module, epochs_trained)
+        trainer.callback_metrics.update({name: tensor(value) for name, value in row.items()})
+        log_row(trainer, row, epochs_trained - 1, max(trainer.global_step - 1, 0))
+
+    def _row(
+        self, trainer: Trainer, pl_module: LightningModule, epochs_trained: int
+    ) -> dict[str, float]:
+        self._measured_after = epochs_trained
+        values = self.measure(trainer, pl_module)
+        row = {**values, EPOCHS_TRAINED: float(epochs_trained)} if values else {}
+        self._logged = list(row)
+        return row
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"start_values": self.start_values, "measured_after": self._measured_after}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.start_values = state_dict["start_values"]
+        self._measured_after = state_dict["measured_after"]
+
+
+def log_row(trainer: Trainer, row: dict[str, float], epoch: int, step: int) -> None:
+    """Give every logger one row of values outside Lightning's own logging; nothing if empty."""
+    if not row or not trainer.is_global_zero:
+        return
+    for logger in trainer.loggers:
+        logger.log_metrics({**row, "epoch": epoch}, step=step)
+        logger.save()
+
+
+def _is_last_epoch(trainer: Trainer) -> bool:
+    """Whether training is known to stop after this epoch; ``on_train_end`` takes the rest."""
+    out_of_epochs = trainer.current_epoch + 1 == trainer.max_epochs
+    out_of_steps = 0 <= trainer.max_steps <= trainer.global_step
+    return out_of_epochs or out_of_steps or trainer.should_stop
+
+
+def network_of(pl_module: LightningModule) -> nn.Module:
+    """The network inside a Lightning module (its ``net``), without `torch.compile`'s wrapper."""
+    network = getattr(pl_module, "net", pl_module)
+    return getattr(network, "_orig_mod", network)

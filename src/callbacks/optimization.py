@@ -1,0 +1,100 @@
+"""How the optimizer moves the weights: gradients, updates, learning rate, time per step."""
+
+from time import perf_counter
+from typing import Any
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from src.measures import grad_norm, update_ratio
+from src.models.components.checks import check_positive_int
+
+from .dynamics import EPOCHS_TRAINED
+
+
+class OptimizationDynamics(Callback):
+    """Logs epoch means of what the optimizer does, over all trainable parameters together.
+
+    - ``dynamics/grad_norm``: norm of the gradient, before clipping.
+    - ``dynamics/update_ratio``: ||w_after - w_before|| / ||w_before|| of a step.
+    - ``dynamics/learning_rate``: of the optimizer's first parameter group.
+    - ``dynamics/step_time``: seconds for one batch: forward, backward and, where due, the
+      update, without loading. A CUDA device is synchronised around measured steps.
+
+    Sums stay on the device until the epoch ends. They are part of a checkpoint, so that a run
+    resumed in the middle of an epoch logs the mean over the whole of it.
+
+    Args:
+        every_n_steps: measure at optimizer steps 0, n, 2 n, ...
+
+    Raises:
+        ValueError: if n is not a positive integer.
+    """
+
+    def __init__(self, every_n_steps: int = 1) -> None:
+        check_positive_int("every_n_steps", every_n_steps)
+        self.every_n_steps = every_n_steps
+        self._sums: dict[str, Tensor | float] = {}
+        self._counts: dict[str, int] = {}
+        self._measuring = False
+        self._started = 0.0
+        self._parameters: list[Tensor] = []
+        self._before: list[Tensor] = []
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._parameters = [p for p in pl_module.parameters() if p.requires_grad]
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._parameters = [p for p in pl_module.parameters() if p.requires_grad]
+        self._sums, self._counts = {}, {}
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        self._measuring = trainer.global_step % self.every_n_steps == 0
+        if self._measuring:
+            self._started = _now(pl_module.device)
+
+    def on_before_optimizer_step(
+        self, trainer: Trainer, pl_module: LightningModule, optimizer: torch.optim.Optimizer
+    ) -> None:
+        if self._measuring:
+            self._add("grad_norm", grad_norm(self._parameters))
+            self._add("learning_rate", float(optimizer.param_groups[0]["lr"]))
+            self._before = [parameter.detach().clone() for parameter in self._parameters]
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if not self._measuring:
+            return
+        self._add("step_time", _now(pl_module.device) - self._started)
+        if self._before:  # the optimizer stepped; it does not while gradients accumulate
+            self._add("update_ratio", update_ratio(self._before, self._parameters))
+            self._before = []
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        means = {f"dynamics/{n}": total / self._counts[n] for n, total in self._sums.items()}
+        if means:
+            epochs_trained = float(trainer.current_epoch + 1)
+            self.log_dict({**means, EPOCHS_TRAINED: epochs_trained}, sync_dist=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        sums = {name: float(total) for name, total in self._sums.items()}
+        return {"sums": sums, "counts": dict(self._counts)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._sums = dict(state_dict["sums"])
+        self._counts = dict(state_dict["counts"])
+
+    def _add(self, name: str, value: Tensor | float) -> None:
+        self._sums[name] = self._sums.get(name, 0.0) + value
+        self._counts[name] = self._counts.get(name, 0) + 1
+
+
+def _now(device: torch.device) -> float:
+    """Seconds on a clock, read once the device has done all work it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return perf_counter()

@@ -1,0 +1,115 @@
+"""Pictures of the learned weights at the start and the end of training."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from torch import Tensor, nn
+
+from src.measures import relaxed_weight_errors
+from src.models.components.checks import check_positive_int
+from src.models.components.gcnn.groups import make_group
+
+from .dynamics import network_of
+from .plots import element_axis, element_labels, plot_kernels, plot_relaxed_weights, save_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+TIMES = {"start": "before training", "end": "after training"}
+
+
+class WeightPictures(Callback):
+    """Draws the first layer's kernels and the relaxed weights, before and after training.
+
+    - ``images/kernels``: the expanded kernel of the first layer, output channels by group
+      elements; for an ordinary convolution, its first output channels.
+    - ``images/relaxed_weights``: relaxed weights of every relaxed layer, bank by element.
+
+    They are saved as ``images/<name>_start.png`` and ``images/<name>_end.png`` below the
+    trainer's ``default_root_dir`` and given to every logger that takes images. What a network
+    lacks is not drawn, nothing is at all in a ``fast_dev_run``, and a resumed run does not draw
+    its start again.
+
+    Args:
+        max_channels: draw at most so many output channels.
+
+    Raises:
+        ValueError: if ``max_channels`` is not a positive integer.
+    """
+
+    def __init__(self, max_channels: int = 8) -> None:
+        check_positive_int("max_channels", max_channels)
+        self.max_channels = max_channels
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.global_step == 0:
+            self._draw(trainer, pl_module, "start")
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._draw(trainer, pl_module, "end")
+
+    def _draw(self, trainer: Trainer, pl_module: LightningModule, time: str) -> None:
+        if trainer.fast_dev_run or not trainer.is_global_zero:
+            return
+        network = network_of(pl_module)
+        figures = {
+            "kernels": draw_kernels(network, self.max_channels, TIMES[time]),
+            "relaxed_weights": draw_relaxed_weights(network, TIMES[time]),
+        }
+        step = 0 if time == "start" else max(trainer.global_step - 1, 0)
+        for name, figure in figures.items():
+            if figure is None:
+                continue
+            path = Path(trainer.default_root_dir) / "images" / f"{name}_{time}.png"
+            save_figure(figure, path)
+            for logger in trainer.loggers:
+                log_image(logger, f"images/{name}", figure, path, step)
+
+
+def log_image(logger: Logger, name: str, figure: "Figure", path: Path, step: int) -> None:
+    """Give a figure, saved at ``path``, to a logger, if that takes images."""
+    if isinstance(logger, TensorBoardLogger):
+        logger.experiment.add_figure(name, figure, step)
+    elif hasattr(logger, "log_image"):  # Weights & Biases
+        logger.log_image(name, [str(path)], step)
+
+
+def draw_kernels(network: nn.Module, max_channels: int, when: str) -> "Figure | None":
+    """The first layer's kernels, for its first input channel; None where there are none."""
+    for layer in network.modules():
+        if hasattr(layer, "expanded_kernel"):
+            return _draw_expanded(layer, max_channels, when)
+        if isinstance(layer, nn.Conv2d):
+            return _draw_ordinary(layer, max_channels, when)
+    return None
+
+
+def draw_relaxed_weights(network: nn.Module, when: str) -> "Figure | None":
+    """The relaxed weights of all relaxed layers; None where there are none."""
+    errors = {name: e.item() for name, e in relaxed_weight_errors(network).items()}
+    if not errors:
+        return None
+    layers = {name: network.get_submodule(name) for name in errors}
+    weights = {name: layer.relaxed_weights for name, layer in layers.items()}
+    group = next(iter(layers.values())).group
+    title = f"Relaxed weights over {group.name.upper()}, {when}"
+    return plot_relaxed_weights(weights, errors, element_labels(group), element_axis(group), title)
+
+
+@torch.no_grad()
+def _draw_expanded(layer: nn.Module, max_channels: int, when: str) -> "Figure":
+    group = make_group(layer.group)
+    kernel = layer.expanded_kernel().unflatten(0, (-1, group.order))[:max_channels, :, 0]
+    rows = [f"channel {i}" for i in range(len(kernel))]
+    title = f"Kernels of the first layer over {group.name.upper()}, {when}"
+    return plot_kernels(kernel, rows, element_labels(group), element_axis(group), title)
+
+
+def _draw_ordinary(layer: nn.Conv2d, max_channels: int, when: str) -> "Figure":
+    kernel: Tensor = layer.weight[:max_channels, 0]
+    columns = [f"{i}" for i in range(len(kernel))]
+    title = f"Kernels of the first layer, {when}"
+    return plot_kernels(kernel[None], [""], columns, "output channel", title)

@@ -1,0 +1,44 @@
+"""Contexts in which a model is measured: nothing of the model or the random state remains."""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import nn
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[nn.Module]:
+    """Put every submodule in eval mode; on leaving, give each its own mode back.
+
+    Modes are set through ``module.train(mode)``, not through the flag ``module.training``, so
+    that modules which keep something for eval mode (e2cnn's convolutions keep their expanded
+    filters as buffers) throw it away again. Buffers are not touched otherwise: in eval mode
+    batch norm reads its running statistics and does not update them.
+
+    Yields:
+        The model.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield model
+    finally:
+        for module, mode in modes:  # parents come first, so each child has the last word
+            if module.training != mode:
+                module.train(mode)
+
+
+@contextmanager
+def preserved_rng() -> Iterator[None]:
+    """Restore the random state of Python, NumPy and torch (CPU and every CUDA device)."""
+    python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
+    try:
+        with torch.random.fork_rng(devices=devices):
+            yield
+    finally:
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)  # noqa: NPY002

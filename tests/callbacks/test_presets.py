@@ -1,0 +1,63 @@
+"""The callbacks as configured by default, on each of the project's networks."""
+
+from pathlib import Path
+
+import pytest
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from src.callbacks import EquivarianceError, OptimizationDynamics, RelaxedWeights, WeightPictures
+from src.models.components.cnn import CNN
+from src.models.components.gcnn.networks import GCNN, RelaxedGCNN
+from tests.callbacks.tiny import TinyData, TinyModule, lightning_warnings, read_metrics
+
+pytestmark = lightning_warnings
+
+CONFIGS = Path(__file__).parents[2] / "configs" / "callbacks"
+OPTIONS = {"hidden_channels": 3, "num_layers": 2, "pool_after": [1], "num_classes": 3}
+
+
+def default_callbacks():
+    entries = [OmegaConf.load(CONFIGS / f"{name}.yaml") for name in ("dynamics", "pictures")]
+    return [instantiate(entry) for file in entries for entry in file.values()]
+
+
+def test_presets_name_every_callback():
+    kinds = [type(callback) for callback in default_callbacks()]
+    assert kinds == [RelaxedWeights, EquivarianceError, OptimizationDynamics, WeightPictures]
+
+
+def make_e2cnn(**options):
+    from src.models.components.e2cnn import E2CNN
+
+    return E2CNN(**options)
+
+
+@pytest.mark.parametrize(
+    ("make", "starts_at_zero", "is_relaxed"),
+    [
+        (RelaxedGCNN, True, True),
+        (GCNN, True, False),
+        (make_e2cnn, True, False),
+        (CNN, False, False),
+    ],
+)
+def test_every_network(make_trainer, tmp_path, make, starts_at_zero, is_relaxed):
+    callbacks = default_callbacks()
+    trainer = make_trainer(callbacks)
+    trainer.fit(TinyModule(make(**OPTIONS), lr=0.5), datamodule=TinyData())
+    rows = read_metrics(tmp_path)
+    measured = {n.removeprefix("dynamics/") for row in rows for n in row if "dynamics" in n}
+    equivariance = {f"equivariance_error{layer}" for layer in ("", "/blocks.0", "/blocks.1")}
+    optimization = {"grad_norm", "learning_rate", "step_time", "update_ratio"}
+    relaxed = {f"relaxed_weight_error{layer}" for layer in ("", "/blocks.0.0", "/blocks.1.0")}
+    assert measured == equivariance | optimization | (relaxed if is_relaxed else set())
+    start = {n: v for c in callbacks for n, v in getattr(c, "start_values", {}).items()}
+    assert (start["dynamics/equivariance_error"] < 1e-5) == starts_at_zero
+    end = trainer.callback_metrics["dynamics/equivariance_error"]
+    assert (end < 1e-5) == (starts_at_zero and not is_relaxed)
+    if is_relaxed:
+        assert start["dynamics/relaxed_weight_error"] == 0.0
+    pictures = {"kernels", "relaxed_weights"} if is_relaxed else {"kernels"}
+    names = {f"{name}_{time}.png" for name in pictures for time in ("start", "end")}
+    assert {path.name for path in (tmp_path / "images").iterdir()} == names
