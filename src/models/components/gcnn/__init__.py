@@ -1,5 +1,6 @@
 """Strict and relaxed group convolutions, and what networks of them need."""
 
+from .caching import kernels_built_once
 from .convolution.relaxed_rotation import RelaxedGroupConv
 from .convolution.rotation import GroupConv
 from .groups import Group, make_group
@@ -21,5 +22,6 @@ __all__ = [
     "RelaxedLiftingConv",
     "SpatialPool",
     "kernel_transform",
+    "kernels_built_once",
     "make_group",
 ]

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..checks import check_choice, check_positive_int
+from .caching import KernelCache
 from .groups import Group, make_group
 from .kernels import INTERPOLATIONS, check_kernel_size, kernel_transform
 
@@ -75,6 +76,7 @@ class GroupLayer(nn.Module):
         dtype = torch.get_default_dtype()
         self.register_buffer("transform", self._exact_transform().to(dtype), persistent=False)
         self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
+        self.kernel_cache = KernelCache()
 
     def expanded_kernel(self) -> Tensor:
         """W as an ordinary convolution weight [O |G|, I fibre, k, k], output channels (o, g)."""
@@ -124,8 +126,16 @@ class GroupLayer(nn.Module):
     def _convolve(self, x: Tensor) -> Tensor:
         """[B, I fibre, H, W] -> [B, O, |G|, H', W']."""
         bias = None if self.bias is None else self.bias.repeat_interleave(self.group.order)
-        y = F.conv2d(x, self.expanded_kernel(), bias, self.stride, self.padding)
+        y = F.conv2d(x, self._kernel(), bias, self.stride, self.padding)
         return y.unflatten(1, (self.out_channels, self.group.order))
+
+    def _kernel(self) -> Tensor:
+        """`expanded_kernel`, built anew only if it may have changed: see `KernelCache`."""
+        return self.kernel_cache.get(self._kernel_parameters(), self.expanded_kernel)
+
+    def _kernel_parameters(self) -> tuple[Tensor, ...]:
+        """What the expanded kernel is built from."""
+        return (self.weight,)
 
     def _check_input(self, x: Tensor, expected: tuple[str | int, ...]) -> None:
         """Raise unless ``x`` has as many dimensions as ``expected``, and its sizes where given."""
@@ -147,6 +157,7 @@ class GroupLayer(nn.Module):
         """Recompute the constants in double precision when dtype or device changes."""
         super()._apply(fn, recurse)
         self.transform = self._exact_transform().to(self.transform)
+        self.kernel_cache.clear()
         return self
 
 

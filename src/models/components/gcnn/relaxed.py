@@ -39,5 +39,8 @@ class RelaxedLayer(nn.Module):
         """W as an ordinary convolution weight: the strict layer's, of the mixed banks."""
         return self._turn_each(self.mixed_banks())
 
+    def _kernel_parameters(self) -> tuple[Tensor, ...]:
+        return self.weight, self.relaxed_weights
+
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, num_filter_banks={self.num_filter_banks}"
