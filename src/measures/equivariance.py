@@ -13,7 +13,7 @@ from src.models.components.gcnn.actions import (
     transform_vector_field,
 )
 from src.models.components.gcnn.groups import Group, make_group
-from src.models.components.gcnn.kernels import INTERPOLATIONS
+from src.models.components.gcnn.kernels import IMAGE_INTERPOLATIONS
 
 from .context import evaluation_mode, preserved_rng
 from .recording import recorded_outputs
@@ -122,7 +122,7 @@ class _Action:
     """How elements of one group act on inputs and outputs."""
 
     def __init__(self, group: str | Group, interpolation: str) -> None:
-        check_choice("interpolation", interpolation, INTERPOLATIONS)
+        check_choice("interpolation", interpolation, IMAGE_INTERPOLATIONS)
         self.group = make_group(group)
         self.interpolation = interpolation
 

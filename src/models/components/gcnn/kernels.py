@@ -5,8 +5,10 @@ from torch import Tensor
 
 from ..checks import check_choice, check_positive_int
 from .groups import Group, make_group
+from .harmonics import harmonic_transform
 
-INTERPOLATIONS = ("nearest", "bilinear", "bicubic")
+IMAGE_INTERPOLATIONS = ("nearest", "bilinear", "bicubic")
+INTERPOLATIONS = (*IMAGE_INTERPOLATIONS, "harmonic")
 
 
 def check_kernel_size(kernel_size: int) -> None:
@@ -27,12 +29,13 @@ def kernel_transform(group: str | Group, kernel_size: int, interpolation: str) -
     with phi the interpolation's kernel and psi zero outside the grid. For elements that map the
     grid to itself T_g is an exact permutation. ``nearest`` takes the closest pixel (ties to the
     even index), ``bilinear`` the tent function, ``bicubic`` Keys' cubic convolution with
-    a = -0.75, each as `torch.nn.functional.grid_sample` does.
+    a = -0.75, each as `torch.nn.functional.grid_sample` does. ``harmonic`` takes kernels of
+    circular harmonics (`harmonics.harmonic_transform`): the identity then projects on them.
 
     Args:
         group: a group or its name.
         kernel_size: k, odd.
-        interpolation: ``"nearest"``, ``"bilinear"`` or ``"bicubic"``.
+        interpolation: ``"nearest"``, ``"bilinear"``, ``"bicubic"`` or ``"harmonic"``.
 
     Returns:
         [|G|, k^2, k^2], float64: row = output pixel x, column = input pixel y, both row-major.
@@ -46,6 +49,8 @@ def kernel_transform(group: str | Group, kernel_size: int, interpolation: str) -
     check_kernel_size(kernel_size)
     check_choice("interpolation", interpolation, INTERPOLATIONS)
     pixels = _centred_grid(kernel_size)
+    if interpolation == "harmonic":
+        return _harmonic_transform(group, pixels, kernel_size // 2)
     sources = torch.einsum("gij,xj->gxi", group.matrices[group.inverse], pixels)
     if interpolation == "nearest":
         closest = sources.mul(1e9).round().div(1e9)  # cos and sin may miss a tie by one ulp
@@ -54,6 +59,14 @@ def kernel_transform(group: str | Group, kernel_size: int, interpolation: str) -
     offsets = sources[:, :, None, :] - pixels
     weight = _tent(offsets) if interpolation == "bilinear" else _keys_cubic(offsets)
     return weight.prod(-1)
+
+
+def _harmonic_transform(group: Group, pixels: Tensor, radius: int) -> Tensor:
+    transform = harmonic_transform(group.matrices[group.inverse], pixels, radius)
+    permutation = kernel_transform(group, 2 * radius + 1, "nearest")
+    for g in filter(group.is_exact, range(group.order)):
+        transform[g] = permutation[g] @ transform[0]
+    return transform
 
 
 def _centred_grid(kernel_size: int) -> Tensor:

@@ -4,6 +4,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.functional import rotate
 
 from src.models.components.gcnn import kernel_transform, make_group
+from src.models.components.gcnn.harmonics import degrees_of_freedom, sample_harmonics
 from tests.helpers.slow_layers import turn
 
 SIZES = [1, 3, 5, 7]
@@ -68,3 +69,38 @@ def test_kernel_size_is_a_positive_integer(kernel_size):
 def test_unknown_interpolation():
     with pytest.raises(ValueError, match=r"`interpolation` must be one of nearest, .*got 'cubic'"):
         kernel_transform("c4", 3, "cubic")
+
+
+@pytest.mark.parametrize("kernel_size", SIZES)
+@pytest.mark.parametrize("name", ["c3", "c8", "d4", "d8"])
+def test_harmonic_transform_is_a_representation_on_its_range(name, kernel_size):
+    group = make_group(name)
+    transform = kernel_transform(name, kernel_size, "harmonic")
+    products = torch.einsum("gij,hjk->ghik", transform, transform)
+    assert torch.allclose(products, transform[group.cayley], atol=1e-12)
+    assert torch.linalg.matrix_rank(transform[0]) == degrees_of_freedom(kernel_size)
+    assert torch.allclose(transform[0], transform[0].T, atol=1e-12)  # an orthogonal projection
+
+
+@pytest.mark.parametrize("kernel_size", SIZES)
+def test_harmonic_quarter_turns_and_mirror_images_permute_the_projected_kernel(kernel_size):
+    psi = torch.randn(kernel_size, kernel_size, dtype=torch.float64)
+    transform = kernel_transform("d8", kernel_size, "harmonic")
+    projected = apply(transform[0], psi)
+    for g in (2, 4, 6, 8, 10, 12, 14):
+        mirrored = projected.flip(-1) if g >= 8 else projected
+        turned = torch.rot90(mirrored, g % 8 // 2, (0, 1))
+        assert torch.allclose(apply(transform[g], psi), turned, rtol=0, atol=1e-14)
+
+
+def test_a_harmonic_kernel_turns_exactly_by_an_eighth():
+    """cos(m (theta - pi / 4)) on a ring is what an eighth turn makes of cos(m theta)."""
+    axis = torch.arange(5, dtype=torch.float64) - 2
+    row, column = torch.meshgrid(axis, axis, indexing="ij")
+    points = torch.stack([column.flatten(), row.flatten()], -1)
+    basis = sample_harmonics(points, 2)
+    transform = kernel_transform("c8", 5, "harmonic")[1]
+    ring, cos, sin = basis[:, 1], basis[:, 2], basis[:, 3]
+    assert torch.allclose(transform @ ring, ring, atol=1e-12)
+    half = 0.5**0.5  # counter-clockwise on the display: (column, row) -> row decreases
+    assert torch.allclose(transform @ cos, half * (cos - sin), atol=1e-12)

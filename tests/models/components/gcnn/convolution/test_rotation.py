@@ -42,7 +42,7 @@ def test_first_and_second_derivatives(double_precision):
     assert_gradients_check(GroupConv(1, 2, 3, "c3"), feature_map("c3", 2, 3, channels=1)[:1])
 
 
-@pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic"])
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic", "harmonic"])
 def test_new_kernel_has_the_variance_of_conv2d(interpolation):
     torch.manual_seed(0)
     assert_variance_of_conv2d(GroupConv(16, 32, 5, "c8", interpolation=interpolation))

@@ -50,7 +50,7 @@ def test_first_and_second_derivatives(double_precision, in_type):
 
 
 @every_in_type
-@pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic"])
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic", "harmonic"])
 def test_new_kernel_has_the_variance_of_conv2d(in_type, interpolation):
     torch.manual_seed(0)
     layer = LiftingConv(32, 64, 5, "c8", in_type=in_type, interpolation=interpolation)
