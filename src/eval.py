@@ -1,0 +1,43 @@
+"""Evaluate a checkpoint on the training, validation or test data.
+
+python src/eval.py ckpt_path=<run directory>/checkpoints/best.ckpt split=test
+"""
+
+import hydra
+import rootutils
+from omegaconf import DictConfig
+
+ROOT = rootutils.setup_root(__file__, indicator=".project-root", pythonpath=True, dotenv=True)
+
+from src.utils.resolvers import register_resolvers  # noqa: E402
+
+register_resolvers()
+
+
+def evaluate(config: DictConfig) -> dict[str, float]:
+    """Rebuild network and data from a checkpoint, evaluate, and write the run directory.
+
+    Returns:
+        Metrics by name, e.g. `val/acc`.
+    """
+    from src.utils.building import build
+    from src.utils.checkpoints import load_weights
+    from src.utils.results import run_evaluation
+    from src.utils.run import open_run, prepare_evaluation
+
+    with open_run(config, prepare_evaluation) as run:
+        datamodule = build(run.config, "data")
+        model = build(run.config, "model")
+        load_weights(model, run.checkpoint, run.config.ckpt_path)
+        trainer = build(run.config, "trainer", logger=False, enable_checkpointing=False)
+        return run_evaluation(run, trainer, model, datamodule)
+
+
+@hydra.main(version_base="1.3", config_path=str(ROOT / "configs"), config_name="eval")
+def main(config: DictConfig) -> None:
+    """Entry point."""
+    evaluate(config)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,214 @@
+"""Checkpoints: when they are written, how they are written, and how they are read again."""
+
+import os
+from contextlib import suppress
+from copy import deepcopy
+from math import isnan
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import LightningModule, Trainer
+from lightning.fabric.plugins.io import TorchCheckpointIO
+from lightning.pytorch.callbacks import Callback, Checkpoint
+
+from src.utils.errors import UserError
+
+BEST, LAST = "best.ckpt", "last.ckpt"
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint beside its place, then renames it.
+
+    Lightning writes to the system's temporary folder and moves from there; between two file
+    systems that is a copy, which a kill can leave half done over the previous checkpoint.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
+        """Save `checkpoint` to `path`: afterwards the old or the new file is there, whole."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            with temporary.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            with suppress(FileNotFoundError):
+                temporary.unlink()
+
+
+class StoredConfig(Callback):
+    """Puts the parts of the config that rebuild network and data into every checkpoint.
+
+    Args:
+        config: plain dicts, lists and scalars, stored under the key `config`.
+    """
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self.config = config
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Add the config to the checkpoint."""
+        checkpoint["config"] = deepcopy(self.config)
+
+
+class BestAndLastCheckpoint(Checkpoint):
+    """Keeps `best.ckpt`, of the epoch with the best monitored metric, and `last.ckpt`.
+
+    `last.ckpt` is written once an epoch is over in every respect: after its metrics reached the
+    loggers and after schedulers that follow a metric took their step. A run that is killed at
+    any moment and continued from it therefore repeats nothing and misses nothing.
+
+    The state holds no paths, so that a run directory may be moved and continued elsewhere.
+
+    Args:
+        dirpath: directory of both files.
+        monitor: name of a logged metric, e.g. `val/acc`.
+        mode: `max` or `min`, whichever is better. Of equal epochs the first is kept.
+
+    Raises:
+        ValueError: when `mode` is neither; when training logged no metric of that name.
+    """
+
+    def __init__(self, dirpath: str, monitor: str = "val/acc", mode: str = "max") -> None:
+        if mode not in ("max", "min"):
+            raise ValueError(f"`mode` must be max or min; got {mode!r}. Use max for accuracies.")
+        self.dirpath = Path(dirpath)
+        self.monitor = monitor
+        self.mode = mode
+        self.best: dict[str, Any] = {}
+        self.last: dict[str, Any] = {}
+        self._validated = False
+        self._fit_loop_at_epoch_end: dict[str, Any] | None = None
+
+    @property
+    def best_model_path(self) -> str:
+        """Path of the best checkpoint, empty before there is one."""
+        path = self.dirpath / BEST
+        return str(path) if self.best and path.is_file() else ""
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note that the monitored metric is of this epoch."""
+        self._validated = True
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note the epoch's metrics, and keep the network when it is the best so far."""
+        if trainer.fast_dev_run:
+            return
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        self.last = {"epoch": trainer.current_epoch, "metrics": metrics}
+        self._fit_loop_at_epoch_end = deepcopy(trainer.fit_loop.state_dict())
+        if self._validated and self._is_best(metrics):
+            self.best = deepcopy(self.last)
+            trainer.save_checkpoint(self.dirpath / BEST)
+        self._validated = False
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save the epoch that has just been completed."""
+        self._save_last(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save the final epoch."""
+        self._save_last(trainer)
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Store the loop as it stood at the end of the epoch, where Lightning can resume."""
+        if self._fit_loop_at_epoch_end is not None:
+            checkpoint["loops"]["fit_loop"] = self._fit_loop_at_epoch_end
+            checkpoint["epoch"] = self.last["epoch"]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Epoch and metrics of the best and of the last epoch."""
+        return {"best": self.best, "last": self.last}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        self.best, self.last = state_dict["best"], state_dict["last"]
+
+    def _save_last(self, trainer: Trainer) -> None:
+        if self._fit_loop_at_epoch_end is not None:
+            trainer.save_checkpoint(self.dirpath / LAST)
+            self._fit_loop_at_epoch_end = None
+
+    def _is_best(self, metrics: dict[str, float]) -> bool:
+        if self.monitor not in metrics:
+            raise ValueError(
+                f"`callbacks.checkpoint.monitor` must name a logged metric; got {self.monitor!r}. "
+                f"Logged are: {', '.join(sorted(metrics))}."
+            )
+        value = metrics[self.monitor]
+        if not self.best or isnan(value):
+            return not isnan(value)
+        best = self.best["metrics"][self.monitor]
+        return value > best if self.mode == "max" else value < best
+
+
+def load_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint that `src/train.py` wrote, onto the CPU, without running its code.
+
+    Raises:
+        UserError: when the file is missing, damaged, or from elsewhere.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(
+            f"A checkpoint must be an existing file; got {path}. "
+            "A run keeps them in <run directory>/checkpoints."
+        )
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # damaged bytes make the reader fail in any way
+        raise UserError(
+            f"A checkpoint must be a whole file of weights and plain values; {path} could not be "
+            f"read ({type(error).__name__}). It is damaged or of another program; use another "
+            "checkpoint of the run, or train again."
+        ) from error
+    missing = {"state_dict", "config"} - set(checkpoint if isinstance(checkpoint, dict) else ())
+    if missing:
+        raise UserError(
+            f"A checkpoint must hold the weights and the config they were trained with; {path} "
+            f"lacks {', '.join(sorted(missing))}. Use one that src/train.py wrote."
+        )
+    return checkpoint
+
+
+def _listed(names: list[str], most: int = 4) -> str:
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+
+
+def load_weights(model: LightningModule, checkpoint: dict[str, Any], path: str | Path) -> None:
+    """Load a checkpoint's weights into a network of the same architecture.
+
+    Raises:
+        UserError: when names or shapes differ, with a summary of the differences.
+    """
+    stored, wanted = checkpoint["state_dict"], model.state_dict()
+    shapes = [
+        f"{name} {tuple(stored[name].shape)} instead of {tuple(wanted[name].shape)}"
+        for name in wanted
+        if name in stored and stored[name].shape != wanted[name].shape
+    ]
+    differences = {
+        "missing": [name for name in wanted if name not in stored],
+        "unexpected": [name for name in stored if name not in wanted],
+        "of another shape": shapes,
+    }
+    told = [f"{_listed(names)} ({word})" for word, names in differences.items() if names]
+    if told:
+        network = checkpoint["config"].get("model", {}).get("net", {}).get("_target_", "unknown")
+        raise UserError(
+            f"A checkpoint must be of the same architecture as the network; {path} (a {network}) "
+            f"differs: {'; '.join(told)}. Choose the `model` it was trained with, or a checkpoint "
+            "of this one."
+        )
+    model.load_state_dict(stored)

@@ -1,0 +1,25 @@
+"""One line per epoch in the log of a run."""
+
+import logging
+import sys
+
+from lightning import Callback, LightningModule, Trainer
+
+SHOWN = ("train/loss", "train/acc", "val/loss", "val/acc")
+
+
+class EpochLog(Callback):
+    """Logs loss and accuracy after every epoch, to the log file.
+
+    The console gets the line too where nobody watches the progress bar, as in the output of a
+    batch job.
+    """
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log the line."""
+        values = {n: trainer.callback_metrics[n] for n in SHOWN if n in trainer.callback_metrics}
+        told = ", ".join(f"{name} {value:.4f}" for name, value in values.items())
+        epochs = f"{trainer.current_epoch + 1}/{trainer.max_epochs}"
+        watched = sys.stdout.isatty() and trainer.progress_bar_callback is not None
+        logger = logging.getLogger("file_only" if watched else __name__)
+        logger.info("Epoch %s: %s", epochs, told)

@@ -1,0 +1,156 @@
+"""Continue a run in its directory, under the config it was started with."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+from src.utils.checkpoints import LAST, load_checkpoint
+from src.utils.csv_logger import METRICS_FILE, drop_rows_from
+from src.utils.errors import UserError
+from src.utils.files import write_yaml
+from src.utils.overrides import Override, command_line, parse_overrides, relocate, set_value
+from src.utils.resolvers import RUN_CONFIG
+
+log = logging.getLogger(__name__)
+
+OVERRIDES_FILE = "overrides.yaml"
+RESUMES_FILE = "resumes.yaml"
+RESUMED_CONFIG = "config_resumed.yaml"
+
+# What may differ when a run is continued: it changes how far, where or how loudly a run goes, not
+# which one it is. Keys below these count too; `logger` may also be chosen anew as a group.
+CHANGEABLE = (
+    "trainer.max_epochs",
+    "trainer.accelerator",
+    "trainer.devices",
+    "trainer.profiler",
+    "trainer.enable_progress_bar",
+    "trainer.log_every_n_steps",
+    "data.num_workers",
+    "paths.data_dir",
+    "logger",
+    "extras",
+    "tags",
+    "optimized_metric",
+)
+
+
+def _read_yaml(path: Path) -> Any:
+    return yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else []
+
+
+def _is_changeable(override: Override) -> bool:
+    if override.is_group or override.changes_structure:
+        return override.text.startswith("logger=")
+    return any(override.key == key or override.key.startswith(f"{key}.") for key in CHANGEABLE)
+
+
+def _effective(texts: list[str]) -> list[Override]:
+    """The last override of each key, which is the one that counts."""
+    return list({override.key: override for override in parse_overrides(texts)}.values())
+
+
+def _check_known(override: Override, stored: DictConfig, typed_before: set[str]) -> None:
+    """Refuse what would make it another run; repeating what the run has is no change."""
+    repeats = not override.is_group and OmegaConf.select(stored, override.key) == override.value
+    if override.text in typed_before or (repeats and not override.changes_structure):
+        return
+    raise UserError(
+        f"A resumed run continues with the config it was started with; got `{override.text}`, "
+        "which would make it another run. Leave it out, or start a new run without `resume` "
+        "(with ckpt_path=<checkpoint> to start from this run's weights). What may be changed: "
+        f"{', '.join(CHANGEABLE)}."
+    )
+
+
+def _apply(override: Override, stored: DictConfig, composed: DictConfig) -> DictConfig:
+    if override.is_group:
+        logger = OmegaConf.to_container(composed.logger, resolve=True) if composed.logger else None
+        set_value(stored, "logger", logger)
+    elif override.key == "paths.data_dir":
+        plain = OmegaConf.to_container(stored)
+        return OmegaConf.create(relocate(plain, stored.paths.data_dir, override.value))
+    else:
+        set_value(stored, override.key, override.value)
+    return stored
+
+
+def resumed_config(composed: DictConfig) -> DictConfig:
+    """The config under which the run in `composed.resume` continues.
+
+    It is the stored one, as the last resume left it, with this command line's changes, and with
+    paths below the run directory moved along where the directory was moved.
+
+    Raises:
+        UserError: when the command line asks for what would make it another run.
+    """
+    directory = Path(composed.resume).resolve()
+    if Path(composed.paths.output_dir).resolve() != directory:
+        raise UserError(
+            "A resumed run is continued in its own directory; got an output directory "
+            f"{composed.paths.output_dir} with resume={composed.resume}. Leave out hydra.run.dir."
+        )
+    latest = directory / RESUMED_CONFIG
+    plain = _read_yaml(latest if latest.is_file() else directory / RUN_CONFIG)
+    stored = OmegaConf.create(relocate(plain, plain["paths"]["output_dir"], str(directory)))
+    typed_before = {o.text for o in _effective(_read_yaml(directory / OVERRIDES_FILE))}
+    for override in _effective(command_line()):
+        if override.key == "resume":
+            continue
+        if _is_changeable(override):
+            stored = _apply(override, stored, composed)
+        else:
+            _check_known(override, stored, typed_before)
+    set_value(stored, "resume", str(directory))
+    return stored
+
+
+def record_resume(directory: Path, config: DictConfig, environment: dict[str, Any]) -> None:
+    """Write the config of this continuation, and add it to the list of continuations."""
+    earlier = _read_yaml(directory / RESUMES_FILE)
+    entry = {"overrides": command_line(), "environment": environment}
+    write_yaml(directory / RESUMED_CONFIG, config)
+    write_yaml(directory / RESUMES_FILE, [*earlier, entry])
+
+
+def rewind(directory: Path, config: DictConfig) -> Path | None:
+    """Take a run back to its last checkpoint; None when it was killed before the first one.
+
+    Metrics logged after the checkpoint are dropped: the run will log them again.
+
+    Raises:
+        UserError: when the run has trained for more epochs than the config now asks for.
+    """
+    path = directory / "checkpoints" / LAST
+    if not path.is_file():
+        log.info("The run has no checkpoint yet; it starts again.")
+        drop_rows_from(directory / METRICS_FILE, 0)
+        return None
+    checkpoint = load_checkpoint(path)
+    epochs = checkpoint["epoch"] + 1
+    if config.trainer.max_epochs < epochs:
+        raise UserError(
+            f"`trainer.max_epochs` must be at least the {epochs} epochs that the resumed run has "
+            f"trained; got {config.trainer.max_epochs}. Use trainer.max_epochs={epochs} or more."
+        )
+    _tell_progress(epochs, _read_yaml(directory / RUN_CONFIG)["trainer"]["max_epochs"], config)
+    drop_rows_from(directory / METRICS_FILE, checkpoint["global_step"])
+    return path
+
+
+def _tell_progress(epochs: int, planned: int, config: DictConfig) -> None:
+    wanted = config.trainer.max_epochs
+    if epochs == wanted:
+        log.info("All %d epochs are trained already; the best network is tested again.", epochs)
+    else:
+        log.info("Continuing after epoch %d of %d.", epochs, wanted)
+    if wanted != planned:
+        log.info(
+            "The run was started for %d epochs: from here on a learning-rate schedule over the "
+            "whole run is one of %d epochs.",
+            planned,
+            wanted,
+        )
