@@ -9,17 +9,22 @@ from typing import Any
 from omegaconf import OmegaConf
 
 
-def write_text(path: str | Path, text: str) -> None:
-    """Write `text` to a temporary file beside `path`, then rename it to `path`."""
+def write_bytes(path: str | Path, data: bytes) -> None:
+    """Write `data` to a temporary file beside `path`, then rename it to `path`."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(data)
         temporary.replace(path)
     finally:
         with suppress(FileNotFoundError):
             temporary.unlink()
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write `text` in UTF-8, atomically."""
+    write_bytes(path, text.encode())
 
 
 def write_json(path: str | Path, value: Any) -> None:

@@ -1,0 +1,44 @@
+"""Write a checkpoint's network as plain layers, to run it where this project is not installed.
+
+python src/export.py ckpt_path=<run directory>/checkpoints/best.ckpt format=onnx
+"""
+
+from pathlib import Path
+
+import hydra
+import rootutils
+from omegaconf import DictConfig
+
+ROOT = rootutils.setup_root(__file__, indicator=".project-root", pythonpath=True, dotenv=True)
+
+from src.utils.resolvers import register_resolvers  # noqa: E402
+
+register_resolvers()
+
+
+def export_checkpoint(config: DictConfig) -> Path:
+    """Rebuild network and data from a checkpoint, and write the plain network.
+
+    Returns:
+        The file.
+    """
+    from src.utils.building import build
+    from src.utils.checkpoints import load_weights
+    from src.utils.exporting import prepare_export, run_export
+    from src.utils.run import open_run
+
+    with open_run(config, prepare_export) as run:
+        datamodule = build(run.config, "data")
+        model = build(run.config, "model")
+        load_weights(model, run.checkpoint, run.config.ckpt_path)
+        return run_export(run, model, datamodule)
+
+
+@hydra.main(version_base="1.3", config_path=str(ROOT / "configs"), config_name="export")
+def main(config: DictConfig) -> None:
+    """Entry point."""
+    export_checkpoint(config)
+
+
+if __name__ == "__main__":
+    main()
