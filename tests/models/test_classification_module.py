@@ -241,3 +241,22 @@ def test_forward_gives_the_networks_logits():
 def test_bad_arguments_are_refused(arguments, error, message):
     with pytest.raises(error, match=message):
         ClassificationModule(**{"net": still_net(), "optimizer": SGD, **arguments})
+
+
+def plain_net():
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+@pytest.mark.parametrize(("make_net", "channels"), [(RelaxedNet, 1), (plain_net, 3)])
+def test_channels_last_does_not_change_the_result(make_net, channels):
+    net, images = make_net(), torch.randn(4, channels, 7, 7)
+    expected = ClassificationModule(net, SGD)(images)
+    torch.testing.assert_close(ClassificationModule(net, SGD, channels_last=True)(images), expected)
+
+
+def test_channels_last_reaches_images_and_weights():
+    net, seen = plain_net(), []
+    net.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    ClassificationModule(net, SGD, channels_last=True)(torch.randn(4, 3, 7, 7))
+    for tensor in (seen[0], net[0].weight):
+        assert tensor.is_contiguous(memory_format=torch.channels_last)

@@ -73,7 +73,7 @@ class GroupConv(GroupLayer):
     def _turn_each(self, psi: Tensor) -> Tensor:
         if self._is_joint:
             return super()._turn_each(psi)
-        psi = psi.reshape(self.group.order, -1, self.kernel_size**2)
+        psi = psi.reshape(self.group.order, -1, self.transform.shape[-1])
         return self._put_in_places(torch.bmm(psi, self.transform.mT))
 
     def _put_in_places(self, turned: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from scripts.benchmarks import layers
 from src.models.components.gcnn import LiftingConv, RelaxedLiftingConv
 from tests.helpers.equivariance import assert_equivariant, equivariance_error
 from tests.helpers.layer_cases import (
@@ -74,3 +75,16 @@ def test_new_kernel_has_the_variance_of_conv2d_whatever_the_banks(num_filter_ban
 def test_banks_must_be_a_positive_integer(num_filter_banks):
     with pytest.raises(ValueError, match="`num_filter_banks` must be an integer of at least 1"):
         RelaxedLiftingConv(1, 2, 3, "c4", num_filter_banks=num_filter_banks)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", layers.SIZES["lifting"], ids=str)
+@pytest.mark.parametrize("run", layers.PASSES)
+@pytest.mark.parametrize("version", ["bank", "sum", "ours"])
+def test_speed_of_building_the_kernel(benchmark, size, run, version):
+    """`make bench`; `scripts/benchmark_layers.py` times the versions in turn instead."""
+    benchmark.group = f"lifting {size}, {run}"
+    layer = layers.make_layer("lifting", size)
+    build = layers.make_builders(layer)[version]
+    kernel = benchmark(layers.PASSES[run](build, list(layer.parameters())))
+    assert kernel is not None
