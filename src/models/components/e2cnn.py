@@ -1,5 +1,6 @@
 """The same network on steerable kernels, expanded by the e2cnn library."""
 
+import copy
 import functools
 import math
 import warnings
@@ -63,7 +64,8 @@ class E2Conv(nn.Module):
                 kernel_size,
                 bias=False,
             )
-        self.basis_expansion = conv.basisexpansion
+        # e2cnn shares the parts of expansions between all its layers, their dtype and mode too
+        self.basis_expansion = copy.deepcopy(conv.basisexpansion)
         self.weight = conv.weights
 
     def expanded_kernel(self) -> Tensor:

@@ -27,3 +27,12 @@ def test_a_parameter_changed_in_evaluation_mode_counts():
 def test_state_has_the_same_keys_in_training_and_evaluation():
     layer = E2Conv(1, 2, 3, "c4")
     assert layer.train().state_dict().keys() == layer.eval().state_dict().keys()
+
+
+def test_layers_share_nothing():
+    first, second = E2Conv(1, 2, 3, "c4"), E2Conv(1, 2, 3, "c4")
+    first.double().eval()
+    assert all(module.training for module in second.modules())
+    assert {buffer.dtype for buffer in second.buffers() if buffer.is_floating_point()} == {
+        torch.float32
+    }
