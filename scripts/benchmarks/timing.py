@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-SHORTEST_SAMPLE = 2e-3  # seconds; faster functions are called several times per sample
+SHORTEST_SAMPLE = 2e-2  # seconds; faster functions are called several times per sample
 
 
 @dataclass(frozen=True)

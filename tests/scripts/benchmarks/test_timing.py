@@ -16,7 +16,7 @@ def test_versions_take_turns_and_the_slow_one_takes_longer():
 
         return run
 
-    versions = {"fast": version("fast", 0.002), "slow": version("slow", 0.006)}
+    versions = {"fast": version("fast", 0.02), "slow": version("slow", 0.06)}
     timings = time_in_turn(versions, 3, torch.device("cpu"))
     assert calls[-6:] == ["fast", "slow"] * 3
     assert timings.ratio("slow", "fast").value > 1.5

@@ -73,8 +73,7 @@ class GroupLayer(nn.Module):
         self.interpolation = interpolation
         self.in_type = in_type
         self.fibre_size = {"scalar": 1, "vector": 2, "regular": self.group.order}[in_type]
-        dtype = torch.get_default_dtype()
-        self.register_buffer("transform", self._exact_transform().to(dtype), persistent=False)
+        self._register_constants()
         self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
         self.kernel_cache = KernelCache()
 
@@ -90,7 +89,7 @@ class GroupLayer(nn.Module):
         parameters are uniform within 1 / sqrt(fan_in * gain * L).
         """
         fan_in = self.in_channels * self.fibre_size * self.kernel_size**2
-        gain = self.transform.double().square().sum(-1).mean().item()
+        gain = 1.0 if self.permutes else self.transform.square().sum(-1).mean().item()
         num_filter_banks = getattr(self, "num_filter_banks", 1)
         bound = 1 / sqrt(fan_in * gain * num_filter_banks)
         nn.init.uniform_(self.weight, -bound, bound)
@@ -106,16 +105,24 @@ class GroupLayer(nn.Module):
 
     def _turn_shared(self, psi: Tensor) -> Tensor:
         """Expand one psi that all elements share, [O, I fibre, k, k] in any grouping of axes."""
+        if self.permutes:
+            psi = psi.reshape(self.out_channels, 1, -1)
+            return self._permute(psi.expand(-1, self.group.order, -1))
         size = self.transform.shape[-1]
         turned = psi.reshape(-1, size) @ self.transform.flatten(0, 1).t()
         turned = turned.view(self.out_channels, -1, self.group.order, size)
         return self._as_conv_weight(turned.transpose(1, 2))
 
     def _turn_each(self, psi: Tensor) -> Tensor:
-        """Expand one psi per element, [|G|, O, I fibre, k, k] in any grouping of axes."""
+        """Expand one psi per element: [|G|, O, I fibre k^2] in any grouping of axes."""
         order, size = self.group.order, self.transform.shape[-1]
         turned = torch.bmm(psi.reshape(order, -1, size), self.transform.mT)
         return self._as_conv_weight(turned.view(order, self.out_channels, -1).transpose(0, 1))
+
+    def _permute(self, psi: Tensor) -> Tensor:
+        """Expand one psi per element, [O, |G|, I fibre k^2], where A_g only permutes."""
+        psi = psi.reshape(self.out_channels, -1)
+        return self._as_conv_weight(psi.gather(1, self.source.expand(self.out_channels, -1)))
 
     def _as_conv_weight(self, kernel: Tensor) -> Tensor:
         """[O, |G|, I, fibre k^2] in any grouping of axes -> [O |G|, I fibre, k, k]."""
@@ -149,6 +156,25 @@ class GroupLayer(nn.Module):
                 "layer before it."
             )
 
+    def _register_constants(self) -> None:
+        """What turns the kernels: a permutation if that is all that A_g does, else matrices."""
+        permutation = fibre_permutation(
+            self.group, self.kernel_size, self.interpolation, self.in_type
+        )
+        self.permutes = permutation is not None
+        if self.permutes:
+            self._register_permutation(permutation)
+            return
+        transform = self._exact_transform().to(torch.get_default_dtype())
+        self.register_buffer("transform", transform, persistent=False)
+
+    def _register_permutation(self, permutation: Tensor) -> None:
+        """Where each number of an output channel's kernels, ordered (g, i, fibre k^2), was."""
+        order, size = permutation.shape
+        kernel = torch.arange(order * self.in_channels).view(order, -1, 1)
+        source = permutation[:, None] + kernel * size
+        self.register_buffer("source", source.flatten(), persistent=False)
+
     def _exact_transform(self) -> Tensor:
         """A_g in float64, [|G|, fibre k^2, fibre k^2]."""
         return fibre_transform(self.group, self.kernel_size, self.interpolation, self.in_type)
@@ -156,7 +182,8 @@ class GroupLayer(nn.Module):
     def _apply(self, fn, recurse=True):
         """Recompute the constants in double precision when dtype or device changes."""
         super()._apply(fn, recurse)
-        self.transform = self._exact_transform().to(self.transform)
+        if not self.permutes:
+            self.transform = self._exact_transform().to(self.transform)
         self.kernel_cache.clear()
         return self
 
@@ -169,6 +196,26 @@ def fibre_transform(group: Group, kernel_size: int, interpolation: str, in_type:
         return transform
     matrices = group.matrices if in_type == "vector" else group.regular_representation()
     return torch.stack([torch.kron(rho, t) for rho, t in zip(matrices, transform)])
+
+
+@lru_cache(maxsize=64)
+def fibre_permutation(
+    group: Group, kernel_size: int, interpolation: str, in_type: str
+) -> Tensor | None:
+    """[|G|, fibre k^2], the row of ones in each row of `fibre_transform`; None if there is none.
+
+    A_g is a permutation where g maps the grid to itself, but for vectors, which change sign.
+    """
+    turns = kernel_transform(group, kernel_size, interpolation)
+    if in_type == "vector" or not _is_permutation(turns):
+        return None
+    return fibre_transform(group, kernel_size, interpolation, in_type).argmax(-1)
+
+
+def _is_permutation(transform: Tensor) -> bool:
+    """Whether matrices [..., n, n] hold one 1 in each row and column, and otherwise zeros."""
+    one_each = all((transform.sum(dim) == 1).all() for dim in (-1, -2))
+    return one_each and bool(((transform == 0) | (transform == 1)).all())
 
 
 def _padding_pixels(padding: str | int, kernel_size: int) -> int:

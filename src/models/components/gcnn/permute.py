@@ -18,8 +18,9 @@ def permute_rows(x: Tensor, source: Tensor, target: Tensor) -> Tensor:
     Returns:
         [R, n].
     """
-    if torch.compiler.is_compiling():
-        return x[source]
+    needs_gradient = torch.is_grad_enabled() and x.requires_grad
+    if torch.compiler.is_compiling() or not needs_gradient:
+        return x.index_select(0, source)
     return _PermuteRows.apply(x, source, target)
 
 

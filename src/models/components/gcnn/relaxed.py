@@ -31,13 +31,16 @@ class RelaxedLayer(nn.Module):
         self.relaxed_weights = nn.Parameter(torch.ones(num_filter_banks, self.group.order))
         self.reset_parameters()
 
-    def mixed_banks(self) -> Tensor:
-        """sum_l w_l(g) psi_l for every element g: [|G|, ...], the rest flat."""
-        return self.relaxed_weights.t() @ self.weight.flatten(1)
-
     def expanded_kernel(self) -> Tensor:
         """W as an ordinary convolution weight: the strict layer's, of the mixed banks."""
-        return self._turn_each(self.mixed_banks())
+        if self.permutes:
+            return self._permute(self._mix_each_channel())
+        return self._turn_each(self.relaxed_weights.t() @ self.weight.flatten(1))
+
+    def _mix_each_channel(self) -> Tensor:
+        """psi_g for every output channel, [O, |G|, ...], the rest flat."""
+        banks = self.weight.flatten(2).transpose(0, 1)
+        return torch.bmm(self.relaxed_weights.t().expand(self.out_channels, -1, -1), banks)
 
     def _exact_transform(self) -> Tensor:
         """A_g, of two kernels at once where they are 3 x 3: products of 9 columns are slow."""

@@ -9,11 +9,6 @@ from ..base import GroupLayer, fibre_transform
 from ..groups import Group
 from ..permute import permute_rows
 
-# Up to this size of a channel's kernel, |G| k^2, one product with rho(g) kron T_g is fastest;
-# above, T_g acts on the k x k kernels, which are then put in their places.
-# scripts/benchmark_layers.py measures both.
-LARGEST_JOINT_SIZE = 64
-
 
 class GroupConv(GroupLayer):
     r"""Convolve feature maps over the group and the plane.
@@ -46,7 +41,7 @@ class GroupConv(GroupLayer):
         self.weight = nn.Parameter(
             torch.empty(out_channels, in_channels, order, kernel_size, kernel_size)
         )
-        if not self._is_joint:
+        if not self.permutes:
             self._register_places()
         self.reset_parameters()
 
@@ -55,24 +50,17 @@ class GroupConv(GroupLayer):
         self._check_input(x, ("B", self.in_channels, self.group.order, "H", "W"))
         return self._convolve(x.flatten(1, 2))
 
-    @property
-    def _is_joint(self) -> bool:
-        return self.group.order * self.kernel_size**2 <= LARGEST_JOINT_SIZE
-
     def _exact_transform(self) -> Tensor:
-        """rho(g) kron T_g where that is small, else T_g alone."""
-        in_type = "regular" if self._is_joint else "scalar"
-        return fibre_transform(self.group, self.kernel_size, self.interpolation, in_type)
+        """T_g alone: rho(g) puts the turned kernels in their places."""
+        return fibre_transform(self.group, self.kernel_size, self.interpolation, "scalar")
 
     def _turn_shared(self, psi: Tensor) -> Tensor:
-        if self._is_joint:
+        if self.permutes:
             return super()._turn_shared(psi)
         turned = psi.reshape(-1, self.kernel_size**2) @ self.transform.flatten(0, 1).t()
         return self._put_in_places(turned)
 
     def _turn_each(self, psi: Tensor) -> Tensor:
-        if self._is_joint:
-            return super()._turn_each(psi)
         psi = psi.reshape(self.group.order, -1, self.transform.shape[-1])
         return self._put_in_places(torch.bmm(psi, self.transform.mT))
 

@@ -77,6 +77,22 @@ def test_constants_are_not_saved_and_survive_a_change_of_dtype():
 
 
 @pytest.mark.parametrize(
+    ("group", "options", "permutes"),
+    [
+        ("c4", {}, True),
+        ("d4", {"interpolation": "bicubic"}, True),
+        ("c8", {"interpolation": "nearest"}, False),
+        ("c4", {"interpolation": "harmonic"}, False),
+        ("c4", {"in_type": "vector"}, False),
+    ],
+)
+def test_kernels_are_permuted_where_the_group_only_permutes(group, options, permutes):
+    layer = LiftingConv(1, 2, 5, group, **options)
+    assert layer.permutes == permutes
+    assert set(dict(layer.named_buffers())) == ({"source"} if permutes else {"transform"})
+
+
+@pytest.mark.parametrize(
     ("options", "message"),
     [
         (
