@@ -28,9 +28,8 @@ class Run:
 
     def __init__(self, directory: Path) -> None:
         self.summary = json.loads((directory / "summary.json").read_text())
-        config = yaml.safe_load((directory / "config.yaml").read_text())
-        net = config["model"]["net"]
-        self.network = net["_target_"].rpartition(".")[2]
+        self.config = yaml.safe_load((directory / "config.yaml").read_text())
+        self.network = self.config["model"]["net"]["_target_"].rpartition(".")[2]
         self.seed = self.summary["seed"]
         with (directory / "metrics.csv").open(newline="") as file:
             self.rows = list(csv.DictReader(file))
@@ -46,16 +45,18 @@ class Run:
         return values
 
 
-def find_runs(folders: list[Path]) -> dict[str, list[Run]]:
-    """Finished trainings below the folders, by network."""
+def find_runs(folders: list[Path], metric: str) -> dict[str, list[Run]]:
+    """Finished trainings below the folders that were tested by ``metric``, by network."""
     runs = defaultdict(list)
     for path in sorted(p for folder in folders for p in folder.rglob("summary.json")):
         run = Run(path.parent)
-        if run.summary["status"] == "finished" and run.summary["task"] == "train":
+        trained = run.summary["status"] == "finished" and run.summary["task"] == "train"
+        if trained and metric in run.summary["test"]:
             runs[run.network].append(run)
     if not runs:
-        raise SystemExit(f"No finished training run below {', '.join(map(str, folders))}.")
-    return dict(sorted(runs.items(), key=lambda item: -mean_accuracy(item[1])))
+        places = ", ".join(map(str, folders))
+        raise SystemExit(f"No finished training run with {metric} below {places}.")
+    return dict(sorted(runs.items()))
 
 
 def mean_accuracy(runs: list[Run]) -> float:
@@ -119,7 +120,8 @@ def main() -> None:
     parser.add_argument("folders", nargs="+", type=Path, help="run or sweep directories")
     parser.add_argument("--figure", type=Path, help="draw training curves into this file")
     arguments = parser.parse_args()
-    runs = find_runs(arguments.folders)
+    runs = find_runs(arguments.folders, "test/acc")
+    runs = dict(sorted(runs.items(), key=lambda item: -mean_accuracy(item[1])))
     print(table(runs))
     if arguments.figure:
         draw(runs, arguments.figure)

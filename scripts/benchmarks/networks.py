@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from scripts.benchmarks.library import LibraryNetwork
 from scripts.benchmarks.settings import Settings
 from scripts.benchmarks.tables import Table
 from src.models.components.cnn import CNN
-from src.models.components.e2cnn import E2CNN
 from src.models.components.export import export
 from src.models.components.gcnn.networks import GCNN, RelaxedGCNN
 
@@ -25,8 +25,8 @@ NOTE = (
     "28x28 images; layers of convolution, batch norm and ELU, no pooling; relaxed layers have 3 "
     "banks; plain: nn.Conv2d with as many feature maps. A step is forward + backward. Exported "
     "networks have their norms folded into the convolutions: they are compared with the plain "
-    "network as it is and with the plain network folded. e2cnn expands its kernel in every step "
-    "of an evaluation too. Ratios of minima (10-90 % of the rounds' ratios)."
+    "network as it is and with the plain network folded. e2cnn: the library's own layers. "
+    "Ratios of minima (10-90 % of the rounds' ratios)."
 )
 
 
@@ -41,7 +41,7 @@ def make_networks(group: str, num_layers: int, kernel_size: int, channels: int) 
         "plain": CNN(**skeleton, hidden_channels=plain_channels),
         "relaxed": RelaxedGCNN(**turned, num_filter_banks=NUM_FILTER_BANKS),
         "strict": GCNN(**turned),
-        "e2cnn": E2CNN(**on_group),
+        "e2cnn": LibraryNetwork(group, num_layers, kernel_size, channels),
     }
 
 

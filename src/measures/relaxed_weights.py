@@ -3,17 +3,19 @@
 import torch
 from torch import Tensor, nn
 
-from src.models.components.gcnn import RelaxedLayer
-
 
 def relaxation_penalty(network: nn.Module) -> Tensor:
-    r"""Penalty that pulls relaxed layers towards strict ones.
+    r"""Penalty that pulls relaxed layers towards strict ones: the sum of the layers' own.
 
-    .. math:: \sum_{\text{layers}} \sum_{l, g, h} |w_l(g) - w_l(h)|
+    .. math:: \sum_{l, g, h} |w_l(g) - w_l(h)|
+              \quad \text{or} \quad \mathrm{mean}_{y \sim z} |w(y) - w(z)|
 
-    with w the relaxed weights [L, |G|] and g, h over all ordered pairs of elements. It is not
-    squared: its gradient does not fade as the weights come together, so a large enough factor
-    makes them exactly equal. (An L1 distance, as a lasso's.)
+    The first for layers relaxed over a group (`RelaxedLayer`), with w the relaxed weights
+    [L, |G|] and g, h over all ordered pairs of elements; group biases [O, |G|] add a sum of the
+    same kind. The second for weights that depend on the position (`RelaxedTranslationConv`, over
+    the picture; `RelaxedSteerableConv`, over the kernel), with y and z neighbouring pixels along
+    rows and columns. Neither is squared: the gradient does not fade as the weights come
+    together, so a large enough factor makes them exactly equal. (An L1 distance, as a lasso's.)
 
     Args:
         network: any module; a module without relaxed layers has the penalty 0.
@@ -23,7 +25,7 @@ def relaxation_penalty(network: nn.Module) -> Tensor:
     """
     total = next(network.parameters(), torch.empty(0)).new_zeros(())
     for layer in _relaxed_layers(network).values():
-        total = total + _pairwise_differences(layer.relaxed_weights).sum()
+        total = total + layer.relaxation_penalty()
     return total
 
 
@@ -32,8 +34,9 @@ def relaxed_weight_error(module: nn.Module) -> Tensor:
 
     .. math:: \frac{\mathrm{mean}_{l, g, h} |w_l(g) - w_l(h)|}{\mathrm{mean}_{l, g} |w_l(g)|}
 
-    with g, h over all |G|^2 ordered pairs of elements. Zero exactly when the layer is strict;
-    a layer whose weights are all zero is strict.
+    with g, h over all |G|^2 ordered pairs of elements, or over pairs of neighbouring pixels where
+    weights depend on the position. Zero exactly when the layer is strict; a layer whose weights
+    are all zero is strict. With group biases see `RelaxedLayer.relaxed_weight_error`.
 
     Args:
         module: a relaxed layer, or a network with at least one.
@@ -44,10 +47,6 @@ def relaxed_weight_error(module: nn.Module) -> Tensor:
     Raises:
         ValueError: if there is no relaxed layer.
     """
-    if isinstance(module, RelaxedLayer):
-        weights = module.relaxed_weights
-        scale = weights.abs().mean().clamp_min(torch.finfo(weights.dtype).tiny)
-        return _pairwise_differences(weights).mean() / scale
     errors = relaxed_weight_errors(module)
     if not errors:
         raise ValueError(
@@ -63,13 +62,9 @@ def relaxed_weight_errors(network: nn.Module) -> dict[str, Tensor]:
 
     Empty for a network without relaxed layers.
     """
-    return {name: relaxed_weight_error(layer) for name, layer in _relaxed_layers(network).items()}
+    return {name: m.relaxed_weight_error() for name, m in _relaxed_layers(network).items()}
 
 
-def _relaxed_layers(network: nn.Module) -> dict[str, RelaxedLayer]:
-    return {n: m for n, m in network.named_modules() if isinstance(m, RelaxedLayer)}
-
-
-def _pairwise_differences(weights: Tensor) -> Tensor:
-    """[L, |G|] -> [L, |G|, |G|]: |w_l(g) - w_l(h)|."""
-    return (weights[:, :, None] - weights[:, None, :]).abs()
+def _relaxed_layers(network: nn.Module) -> dict[str, nn.Module]:
+    """Every module that says how relaxed it is, by name."""
+    return {n: m for n, m in network.named_modules() if hasattr(m, "relaxed_weight_error")}

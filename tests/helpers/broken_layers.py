@@ -1,4 +1,7 @@
-"""Layers that look equivariant and are not, for the test of the equivariance helper."""
+"""Layers that look equivariant and are not, for the test of the equivariance helper.
+
+They are broken for groups that map the grid to itself, such as C4.
+"""
 
 import torch
 from torch import Tensor
@@ -7,6 +10,7 @@ from src.models.components.gcnn import (
     GroupConv,
     LiftingConv,
     RelaxedGroupConv,
+    VectorReadout,
     kernel_transform,
 )
 
@@ -14,17 +18,34 @@ from src.models.components.gcnn import (
 class NoCyclicShift(GroupConv):
     """Turns every kernel but leaves the group axis in place."""
 
-    def _exact_transform(self) -> Tensor:
+    def _exact_permutation(self) -> Tensor:
         identity = torch.eye(self.group.order, dtype=torch.float64)
         turns = kernel_transform(self.group, self.kernel_size, self.interpolation)
-        return torch.stack([torch.kron(identity, t) for t in turns])
+        return torch.stack([torch.kron(identity, t) for t in turns]).argmax(-1)
 
 
 class WrongSense(LiftingConv):
     """Turns kernels clockwise."""
 
+    def _exact_permutation(self) -> Tensor:
+        return super()._exact_permutation()[self.group.inverse]
+
+
+class OppositeVectors(VectorReadout):
+    """Turns pixels one way and vectors the other."""
+
     def _exact_transform(self) -> Tensor:
-        return super()._exact_transform()[self.group.inverse]
+        opposite = self.group.matrices[self.group.inverse]
+        turns = kernel_transform(self.group, self.kernel_size, self.interpolation)
+        return torch.stack([torch.kron(rho, t) for rho, t in zip(opposite, turns)])
+
+
+class RestingVectors(VectorReadout):
+    """Turns pixels, but not the vectors in them."""
+
+    def _exact_transform(self) -> Tensor:
+        turns = kernel_transform(self.group, self.kernel_size, self.interpolation)
+        return torch.stack([torch.block_diag(t, t) for t in turns])
 
 
 def strongly_relaxed(*args, **options) -> RelaxedGroupConv:

@@ -1,10 +1,10 @@
-"""What the tests of all four layers have in common."""
+"""What the tests of all layers on a group have in common."""
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from src.models.components.gcnn import RelaxedLayer
+from src.models.components.gcnn import RelaxedLayer, VectorReadout
 from tests.helpers import slow_layers
 
 GROUPS = ["c1", "c2", "c3", "c4", "c8", "d1", "d4"]
@@ -40,14 +40,21 @@ def slow_kernel(layer: nn.Module) -> Tensor:
     else:
         weight = weight[None]
     arguments = (weight, relaxed_weights, layer.group.name, layer.interpolation)
+    if isinstance(layer, VectorReadout):
+        return slow_layers.readout_kernel(*arguments)
     if layer.in_type == "regular":
         return slow_layers.group_kernel(*arguments)
     return slow_layers.lifting_kernel(*arguments, layer.in_type)
 
 
 def slow_forward(layer: nn.Module, x: Tensor) -> Tensor:
+    order = 1 if isinstance(layer, VectorReadout) else layer.group.order
     x = x.flatten(1, -3)
-    return slow_layers.convolve(x, slow_kernel(layer), layer.bias, layer.stride, layer.group.order)
+    y = slow_layers.convolve(x, slow_kernel(layer), layer.bias, layer.stride, order)
+    if isinstance(layer, VectorReadout):
+        return y.squeeze(2)
+    group_biases = getattr(layer, "group_biases", None)
+    return y if group_biases is None else y + group_biases[:, :, None, None]
 
 
 def assert_equals_twin(layer: nn.Module, x: Tensor) -> None:
@@ -90,3 +97,29 @@ def assert_variance_of_conv2d(layer: nn.Module) -> None:
 def move_one_weight(layer: RelaxedLayer) -> None:
     with torch.no_grad():
         layer.relaxed_weights[0, 1] += 0.5
+
+
+def assert_compiles(layer: nn.Module, x: Tensor) -> None:
+    """One graph, traced through autograd too, without a C++ compiler; the same results."""
+    torch.compiler.reset()
+    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
+    fast, slow = compiled(x), layer(x)
+    assert torch.allclose(fast, slow, atol=1e-5)
+    parameters = list(layer.parameters())
+    gradients = zip(
+        torch.autograd.grad(fast.square().sum(), parameters),
+        torch.autograd.grad(slow.square().sum(), parameters),
+    )
+    for ours, theirs in gradients:
+        assert (ours - theirs).abs().max() <= 1e-4 * theirs.abs().max()
+
+
+def assert_near_in_bfloat16(layer: nn.Module, x: Tensor) -> None:
+    """Under autocast and with parameters of bfloat16, within its precision of float32."""
+    expected = layer(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        autocast = layer(x)
+    half = layer.to(torch.bfloat16)(x.to(torch.bfloat16))
+    for y in (autocast, half):
+        assert y.dtype is torch.bfloat16
+        assert (y.float() - expected).abs().max() < 0.05 * expected.abs().max()

@@ -84,6 +84,45 @@ def group_kernel(weight: Tensor, relaxed_weights: Tensor, name: str, interpolati
     return kernel.reshape(kernel.shape[0] * order, -1, k, k)
 
 
+def readout_kernel(
+    weight: Tensor, relaxed_weights: Tensor, name: str, interpolation: str
+) -> Tensor:
+    """weight [L, O, 2, I, k, k], relaxed_weights [L, |G|] -> [2 O, I |G|, k, k]."""
+    channels, k = weight.shape[3], weight.shape[-1]
+    order = len(elements(name))
+    turned = []
+    for h in range(order):
+        banks = turn(weight, name, h, interpolation)
+        turned.append(turn_vectors(banks.transpose(2, 3), name, h).transpose(2, 3))
+    bank = torch.stack(turned, 4)  # [L, O, 2, I, |G|, k, k]
+    kernel = torch.einsum("lh,lovihkm->ovihkm", relaxed_weights, bank)
+    return kernel.reshape(-1, channels * order, k, k)
+
+
+def steerable_kernel(weight: Tensor, basis: Tensor) -> Tensor:
+    """weight [O, I, n, k, k], basis [n, P, Q, k, k] -> [O P, I Q, k, k], field by field."""
+    rows = []
+    for row in weight:
+        blocks = [sum(w * kernel for w, kernel in zip(pair, basis)) for pair in row]
+        rows.append(torch.cat(blocks, 1))
+    return torch.cat(rows, 0)
+
+
+def translation_forward(
+    x: Tensor, weight: Tensor, maps: Tensor, bias: Tensor, padding: int
+) -> Tensor:
+    """The mixed kernel of each position, on the patch around it: [B, I, H, W] -> [B, O, H', W']."""
+    k = weight.shape[-1]
+    padded = F.pad(x, [padding] * 4)
+    y = x.new_empty(len(x), weight.shape[1], *maps.shape[1:])
+    for row in range(maps.shape[1]):
+        for column in range(maps.shape[2]):
+            kernel = sum(w * bank for w, bank in zip(maps[:, row, column], weight))
+            patch = padded[:, None, :, row : row + k, column : column + k]
+            y[:, :, row, column] = (kernel * patch).sum((2, 3, 4)) + bias
+    return y
+
+
 def convolve(x: Tensor, kernel: Tensor, bias: Tensor | None, stride: int, order: int) -> Tensor:
     """One group element and output channel at a time: [B, C, H, W] -> [B, O, |G|, H', W']."""
     maps = [F.conv2d(x, row[None], None, stride, kernel.shape[-1] // 2) for row in kernel]

@@ -3,7 +3,15 @@ import torch
 from torch import nn
 
 from src.measures import relaxation_penalty, relaxed_weight_error, relaxed_weight_errors
-from src.models.components.gcnn import GroupConv, LiftingConv, RelaxedGroupConv, RelaxedLiftingConv
+from src.models.components.gcnn import (
+    GroupConv,
+    LiftingConv,
+    RelaxedGroupConv,
+    RelaxedLiftingConv,
+    RelaxedVectorReadout,
+)
+from src.models.components.steerable import RelaxedSteerableConv
+from src.models.components.translation import RelaxedTranslationConv
 
 WEIGHTS = torch.tensor([[1.0, 2.0, -1.0, 0.5], [3.0, 3.0, 3.0, 2.0]])
 
@@ -138,3 +146,49 @@ def test_shared_layers_count_once():
     layer = RelaxedGroupConv(2, 2, 3, "c4")
     set_weights(layer, torch.tensor([[1.0, 1.0, 1.0, 3.0]]))
     assert relaxation_penalty(nn.Sequential(layer, layer)).item() == 12
+
+
+def test_group_biases_count_too():
+    network = make_network(banks=1)
+    network[0] = RelaxedLiftingConv(1, 2, 3, "c4", group_biases=True).double()
+    assert relaxation_penalty(network).item() == 0
+    with torch.no_grad():
+        network[0].relaxed_weights.fill_(2.0)
+        network[0].group_biases[1, 2] = 3.0
+    # six ordered pairs of that channel differ, each by 3
+    assert relaxation_penalty(network).item() == 18
+    # mean difference 18 / 32 over a mean weight of 2
+    assert relaxed_weight_error(network[0]).item() == 18 / 32 / 2
+    relaxation_penalty(network).backward()
+    assert network[0].group_biases.grad[1].tolist() == [-2.0, -2.0, 6.0, -2.0]
+
+
+def test_group_biases_that_are_equal_are_strict():
+    layer = RelaxedLiftingConv(1, 2, 3, "c4", group_biases=True)
+    with torch.no_grad():
+        layer.group_biases.copy_(torch.tensor([[1.0], [-5.0]]).expand(2, 4))
+    assert relaxation_penalty(layer).item() == 0
+    assert relaxed_weight_error(layer).item() == 0
+
+
+def test_every_kind_of_relaxed_layer_adds_its_own():
+    network = nn.ModuleList(
+        [
+            RelaxedLiftingConv(2, 2, 3, "c4", in_type="vector"),
+            RelaxedVectorReadout(2, 1, 3, "c4", num_filter_banks=2),
+            RelaxedTranslationConv(2, 2, 3, (4, 5)),
+            RelaxedSteerableConv(1, 1, 3, "c4"),
+            nn.Conv2d(1, 1, 3),
+        ]
+    )
+    assert relaxation_penalty(network).item() == 0
+    assert relaxed_weight_error(network).item() == 0
+    for parameter in network.parameters():
+        nn.init.normal_(parameter)
+    layers = list(network)[:4]
+    penalties = [layer.relaxation_penalty() for layer in layers]
+    errors = [layer.relaxed_weight_error() for layer in layers]
+    assert all(value > 0 for value in penalties + errors)
+    torch.testing.assert_close(relaxation_penalty(network), sum(penalties))
+    assert list(relaxed_weight_errors(network)) == ["0", "1", "2", "3"]
+    torch.testing.assert_close(relaxed_weight_error(network), torch.stack(errors).mean())

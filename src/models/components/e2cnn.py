@@ -1,41 +1,46 @@
-"""The same network on steerable kernels, expanded by the e2cnn library."""
+"""The same network on steerable kernels, expanded from the bases of the e2cnn library."""
 
-import copy
-import functools
 import math
-import warnings
-from collections.abc import Callable
 from typing import Any
 
-import numpy as np
+import torch
 import torch.nn.functional as F
-from e2cnn import gspaces
-from e2cnn import nn as enn
-from e2cnn.kernels import irreps_basis
 from torch import Tensor, nn
 
+from .checks import check_positive_int
+from .e2cnn_bases import fibre_size, kernel_basis
+from .gcnn.caching import KernelCache
 from .gcnn.groups import Group, make_group
-from .gcnn.kernels import check_kernel_size
 from .gcnn.networks import GroupClassifier
 
 
 class E2Conv(nn.Module):
-    """Convolution between e2cnn's scalar or regular fields, with this project's tensors.
+    r"""Convolution between scalar, vector or regular fields with e2cnn's steerable kernels.
 
-    e2cnn expands the kernel from a basis of steerable kernels. Its elements come in the order of
-    `make_group` and its rotations turn the same way (mirror images about the vertical axis), so
-    tensors need no reordering. The kernel is expanded anew in every forward pass: e2cnn's own
-    `R2Conv` keeps it in evaluation mode, where a changed parameter then has no effect.
+    .. math:: W_{o,i} = \sum_b w_{o,i,b}\, B_b, \qquad
+              B_b(g x) = \rho_{out}(g)\, B_b(x)\, \rho_{in}(g)^{-1}
+
+    B are the kernels from one input field to one output field (`e2cnn_bases.kernel_basis`); the
+    sum is one matrix product, equal to that of `e2cnn.nn.R2Conv`, whose initial distribution the
+    coefficients have. Elements come in the order of `make_group`, and vectors turn as in
+    `gcnn.actions`, so tensors need no reordering.
 
     Args:
         in_channels: I, fields of the input.
-        out_channels: O, regular fields of the output.
-        kernel_size: k, odd.
+        out_channels: O, fields of the output.
+        kernel_size: k, odd; the input is padded by k // 2 zeros on each side.
         group: a group or its name.
-        in_type: ``"scalar"`` or ``"regular"``.
+        in_type: ``"scalar"``, ``"vector"`` or ``"regular"``.
+        out_type: the same.
+        bias: whether to add one number per output field, shared over the group; starts at 0.
 
     Shapes:
-        input [B, I, H, W] (scalar) or [B, I, |G|, H, W] (regular); output [B, O, |G|, H, W].
+        input [B, I, H, W] (scalar), [B, 2 I, H, W] (vector, ordered (i, component)) or
+        [B, I, |G|, H, W] (regular); output with O, the same; ``weight`` [O, I, n].
+
+    Raises:
+        ValueError: an argument out of range, no such kernel, a bias of vectors, or at run time an
+            input of the wrong shape.
 
     Reference: M. Weiler, G. Cesa, General E(2)-Equivariant Steerable CNNs, NeurIPS 2019.
     """
@@ -47,42 +52,88 @@ class E2Conv(nn.Module):
         kernel_size: int,
         group: str | Group,
         in_type: str = "regular",
+        out_type: str = "regular",
+        bias: bool = False,
     ) -> None:
         super().__init__()
-        check_kernel_size(kernel_size)
+        check_positive_int("in_channels", in_channels)
+        check_positive_int("out_channels", out_channels)
         self.group = make_group(group)
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.kernel_size = kernel_size
-        space = _gspace(self.group)
-        field = space.trivial_repr if in_type == "scalar" else space.regular_repr
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # e2cnn indexes with uint8 masks
-            conv = enn.R2Conv(
-                enn.FieldType(space, in_channels * [field]),
-                enn.FieldType(space, out_channels * [space.regular_repr]),
-                kernel_size,
-                bias=False,
+        self.in_type = in_type
+        self.out_type = out_type
+        basis = self._exact_basis().to(torch.get_default_dtype())
+        _check_bias(bias, out_type)
+        self.register_buffer("basis", basis, persistent=False)
+        self.weight = nn.Parameter(torch.empty(self._weight_shape()))
+        self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
+        self.kernel_cache = KernelCache()
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw coefficients as e2cnn does (generalised He initialisation); the bias is 0."""
+        std = kernel_basis(self.group, self.kernel_size, self.in_type, self.out_type).std
+        std = std.to(self.weight) / math.sqrt(self.in_channels)
+        coefficients = std * torch.randn(self.out_channels, self.in_channels, len(std)).to(std)
+        with torch.no_grad():
+            self.weight.copy_(
+                coefficients.view(*coefficients.shape, *[1] * (self.weight.dim() - 3))
             )
-        # e2cnn shares the parts of expansions between all its layers, their dtype and mode too
-        self.basis_expansion = copy.deepcopy(conv.basisexpansion)
-        self.weight = conv.weights
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
 
     def expanded_kernel(self) -> Tensor:
-        """The ordinary convolution weight [O |G|, I (or I |G|), k, k]."""
-        kernel = self.basis_expansion(self.weight)
-        return kernel.reshape(*kernel.shape[:2], self.kernel_size, self.kernel_size)
+        """The ordinary convolution weight [O output fibre, I input fibre, k, k]."""
+        kernel = torch.einsum("oib,bpqyx->opiqyx", self.weight, self.basis)
+        return kernel.flatten(2, 3).flatten(0, 1)
+
+    def expanded_bias(self) -> Tensor | None:
+        """The ordinary convolution bias [O output fibre]."""
+        if self.bias is None:
+            return None
+        return self.bias.repeat_interleave(fibre_size(self.group, self.out_type))
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x.flatten(1, -3)
-        y = F.conv2d(x, self.expanded_kernel(), padding=self.kernel_size // 2)
-        return y.unflatten(1, (self.out_channels, self.group.order))
+        self._check_input(x)
+        kernel = self.kernel_cache.get((self.weight,), self.expanded_kernel)
+        y = F.conv2d(x.flatten(1, -3), kernel, self.expanded_bias(), padding=self.kernel_size // 2)
+        return y.unflatten(1, (self.out_channels, -1)) if self.out_type == "regular" else y
 
     def extra_repr(self) -> str:
         return (
             f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, "
-            f"group={self.group.name}"
+            f"group={self.group.name}, in_type={self.in_type}, out_type={self.out_type}, "
+            f"bias={self.bias is not None}"
         )
+
+    def _weight_shape(self) -> tuple[int, ...]:
+        return self.out_channels, self.in_channels, len(self._exact_basis())
+
+    def _exact_basis(self) -> Tensor:
+        """[n, output fibre, input fibre, k, k] in float64."""
+        return kernel_basis(self.group, self.kernel_size, self.in_type, self.out_type).kernels
+
+    def _check_input(self, x: Tensor) -> None:
+        fibre = fibre_size(self.group, self.in_type)
+        regular = self.in_type == "regular"
+        channels = (self.in_channels, fibre) if regular else (self.in_channels * fibre,)
+        if x.dim() != 3 + len(channels) or tuple(x.shape[1:-2]) != channels:
+            shape = ", ".join(map(str, ("B", *channels, "H", "W")))
+            raise ValueError(
+                f"input of {type(self).__name__} must have the shape [{shape}] "
+                f"({self.in_channels} {self.in_type} fields, group {self.group.name}); "
+                f"got {list(x.shape)}. Change `in_channels`, `in_type` or `group` of this layer, "
+                "or the layer before it."
+            )
+
+    def _apply(self, fn, recurse=True):
+        """Recompute the basis in double precision when dtype or device changes."""
+        super()._apply(fn, recurse)
+        self.basis = self._exact_basis().to(self.basis)
+        self.kernel_cache.clear()
+        return self
 
 
 class E2CNN(GroupClassifier):
@@ -106,34 +157,9 @@ class E2CNN(GroupClassifier):
         super().__init__(make_conv, group=group, **skeleton)
 
 
-def _gspace(group: Group) -> gspaces.GSpace:
-    """e2cnn's name for the group's action on the plane."""
-    reflections, num_rotations = group.name[0] == "d", int(group.name[1:])
-    if num_rotations == 1:
-        return gspaces.Flip2dOnR2(math.pi / 2) if reflections else gspaces.TrivialOnR2()
-    if reflections:
-        return gspaces.FlipRot2dOnR2(num_rotations, axis=math.pi / 2)
-    return gspaces.Rot2dOnR2(num_rotations)
-
-
-def _run_on_numpy_2() -> None:
-    """Replace what e2cnn 0.2.3 uses and NumPy 2 removed, for groups with reflections."""
-
-    def hash_basis(basis: irreps_basis.IrrepBasis) -> int:
-        return hash((basis.in_irrep, basis.out_irrep, basis.mu.tobytes()))
-
-    def with_arrays(function: Callable) -> Callable:
-        @functools.wraps(function)
-        def wrapped(theta, *args, out=None, **kwargs):
-            args = [np.atleast_1d(a) for a in args]
-            kwargs = {name: np.atleast_1d(value) for name, value in kwargs.items()}
-            return function(theta, *args, out=out, **kwargs)
-
-        return wrapped
-
-    irreps_basis.psichi = with_arrays(irreps_basis.psichi)
-    irreps_basis.R2FlipsSolution.__hash__ = hash_basis
-    irreps_basis.R2FlipsDiscreteRotationsSolution.__hash__ = hash_basis
-
-
-_run_on_numpy_2()
+def _check_bias(bias: bool, out_type: str) -> None:
+    if bias and out_type == "vector":
+        raise ValueError(
+            "`bias` must be False for vector outputs, because a constant vector does not turn; "
+            "got True. Use bias=False."
+        )

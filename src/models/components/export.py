@@ -94,7 +94,7 @@ def _plain_layer(name: str, layer: nn.Module, order: int) -> nn.Module:
 
 
 def _plain_conv(layer: nn.Module, order: int) -> nn.Conv2d:
-    kernel, bias = layer.expanded_kernel(), getattr(layer, "bias", None)
+    kernel, bias = layer.expanded_kernel(), layer.expanded_bias()
     out_channels, in_channels, *size = kernel.shape
     conv = nn.Conv2d(
         in_channels,
@@ -107,7 +107,7 @@ def _plain_conv(layer: nn.Module, order: int) -> nn.Conv2d:
     )
     conv.weight = nn.Parameter(kernel)
     if bias is not None:
-        conv.bias = nn.Parameter(bias.repeat_interleave(order))
+        conv.bias = nn.Parameter(bias)
     return conv
 
 

@@ -8,10 +8,18 @@ from torch import nn
 
 from src.models.components.classifier import Classifier
 from src.models.components.cnn import CNN
-from src.models.components.e2cnn import E2CNN
+from src.models.components.e2cnn import E2CNN, E2Conv
 from src.models.components.export import export
-from src.models.components.gcnn import GroupBatchNorm, GroupConv, LiftingConv, SpatialPool
+from src.models.components.gcnn import (
+    GroupBatchNorm,
+    GroupConv,
+    LiftingConv,
+    RelaxedGroupConv,
+    RelaxedLiftingConv,
+    SpatialPool,
+)
 from src.models.components.gcnn.networks import GCNN, RelaxedGCNN
+from src.models.components.steerable import RelaxedSteerableConv
 
 GROUPS = ["c1", "c2", "c3", "c4", "c8", "d1", "d4"]
 SMALL = {"hidden_channels": [2, 3, 2], "num_layers": 3, "pool_after": [2], "num_classes": 4}
@@ -154,6 +162,28 @@ def unusual_network(group="d2"):
 def test_every_option_of_the_layers():
     network = as_if_trained(unusual_network())
     assert_same_outputs(network, shape=(3, 2, 21, 22))
+
+
+BIASED = {
+    "group biases": [
+        RelaxedLiftingConv(1, 2, 3, "c4", group_biases=True),
+        RelaxedGroupConv(2, 3, 3, "c4", bias=False, group_biases=True),
+        RelaxedGroupConv(3, 2, 3, "c4"),
+    ],
+    "steerable": [
+        E2Conv(1, 2, 3, "c4", "scalar", bias=True),
+        RelaxedSteerableConv(2, 3, 3, "c4", bias=True),
+        RelaxedSteerableConv(3, 2, 5, "c4"),
+    ],
+}
+
+
+@pytest.mark.parametrize("layers", BIASED.values(), ids=BIASED)
+def test_biases_and_relaxed_layers_of_every_kind(layers):
+    network = GCNN(**SMALL)
+    for block, layer in zip(network.blocks, deepcopy(layers)):
+        block[0] = layer
+    assert_same_outputs(as_if_trained(network))
 
 
 def test_a_cnn_whose_norms_keep_no_statistics():

@@ -9,6 +9,8 @@ from .lifting.relaxed_rotation import RelaxedLiftingConv
 from .lifting.rotation import LiftingConv
 from .norm import GroupBatchNorm
 from .pooling import GroupPool, SpatialPool
+from .readout.relaxed_rotation import RelaxedVectorReadout
+from .readout.rotation import VectorReadout
 from .relaxed import RelaxedLayer
 
 __all__ = [
@@ -20,7 +22,9 @@ __all__ = [
     "RelaxedGroupConv",
     "RelaxedLayer",
     "RelaxedLiftingConv",
+    "RelaxedVectorReadout",
     "SpatialPool",
+    "VectorReadout",
     "kernel_transform",
     "kernels_built_once",
     "make_group",

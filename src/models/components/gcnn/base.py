@@ -69,7 +69,7 @@ class GroupLayer(nn.Module):
         self.out_channels = out_channels
         self.kernel_size = kernel_size
         self.stride = stride
-        self.padding = _padding_pixels(padding, kernel_size)
+        self.padding = padding_pixels(padding, kernel_size)
         self.interpolation = interpolation
         self.in_type = in_type
         self.fibre_size = {"scalar": 1, "vector": 2, "regular": self.group.order}[in_type]
@@ -80,6 +80,10 @@ class GroupLayer(nn.Module):
     def expanded_kernel(self) -> Tensor:
         """W as an ordinary convolution weight [O |G|, I fibre, k, k], output channels (o, g)."""
         return self._turn_shared(self.weight)
+
+    def expanded_bias(self) -> Tensor | None:
+        """The bias as an ordinary convolution's, [O |G|], or None."""
+        return None if self.bias is None else self.bias.repeat_interleave(self.group.order)
 
     def reset_parameters(self) -> None:
         """Draw weights so that the expanded kernel has the variance of a new `nn.Conv2d`'s.
@@ -132,8 +136,7 @@ class GroupLayer(nn.Module):
 
     def _convolve(self, x: Tensor) -> Tensor:
         """[B, I fibre, H, W] -> [B, O, |G|, H', W']."""
-        bias = None if self.bias is None else self.bias.repeat_interleave(self.group.order)
-        y = F.conv2d(x, self._kernel(), bias, self.stride, self.padding)
+        y = F.conv2d(x, self._kernel(), self.expanded_bias(), self.stride, self.padding)
         return y.unflatten(1, (self.out_channels, self.group.order))
 
     def _kernel(self) -> Tensor:
@@ -158,9 +161,7 @@ class GroupLayer(nn.Module):
 
     def _register_constants(self) -> None:
         """What turns the kernels: a permutation if that is all that A_g does, else matrices."""
-        permutation = fibre_permutation(
-            self.group, self.kernel_size, self.interpolation, self.in_type
-        )
+        permutation = self._exact_permutation()
         self.permutes = permutation is not None
         if self.permutes:
             self._register_permutation(permutation)
@@ -174,6 +175,10 @@ class GroupLayer(nn.Module):
         kernel = torch.arange(order * self.in_channels).view(order, -1, 1)
         source = permutation[:, None] + kernel * size
         self.register_buffer("source", source.flatten(), persistent=False)
+
+    def _exact_permutation(self) -> Tensor | None:
+        """A_g as the rows of ones, [|G|, fibre k^2]; None if it does more than permute."""
+        return fibre_permutation(self.group, self.kernel_size, self.interpolation, self.in_type)
 
     def _exact_transform(self) -> Tensor:
         """A_g in float64, [|G|, fibre k^2, fibre k^2]."""
@@ -218,7 +223,12 @@ def _is_permutation(transform: Tensor) -> bool:
     return one_each and bool(((transform == 0) | (transform == 1)).all())
 
 
-def _padding_pixels(padding: str | int, kernel_size: int) -> int:
+def padding_pixels(padding: str | int, kernel_size: int) -> int:
+    """Pixels of zeros on each side, for ``"same"``, ``"valid"`` or a number of pixels.
+
+    Raises:
+        ValueError: another word, or a negative number.
+    """
     if isinstance(padding, int) and not isinstance(padding, bool):
         check_positive_int("padding", padding, minimum=0)
         return padding

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from ..checks import check_positive_int
+from ..relaxation import pairwise_differences, relative_to_mean
 
 
 class RelaxedLayer(nn.Module):
@@ -13,22 +14,26 @@ class RelaxedLayer(nn.Module):
 
     replaces the strict layer's psi wherever element g needs it. T_g is linear, so the banks are
     mixed before they are turned and the bank of turned filters is never built. All weights
-    start at one: a new layer is exactly equivariant.
+    start at one: a new layer is exactly equivariant. Group biases add d_o(g) to the bias b_o of
+    output channel o, and start at zero.
 
     Attributes:
         weight: [L, ...], the banks, each shaped as the strict layer's weight.
         relaxed_weights: [L, |G|], w_l(g).
+        group_biases: [O, |G|], d_o(g), or None.
 
-    Reference: R. Wang, R. Walters, R. Yu, Approximately Equivariant Networks for Imperfectly
-    Symmetric Dynamics, ICML 2022.
+    References: R. Wang, R. Walters, R. Yu, Approximately Equivariant Networks for Imperfectly
+    Symmetric Dynamics, ICML 2022; group biases: RREConv, AAAI 2025.
     """
 
-    def _make_banks(self, num_filter_banks: int) -> None:
+    def _make_banks(self, num_filter_banks: int, group_biases: bool = False) -> None:
         """Give each of the layer's L banks the shape its strict ``weight`` has now."""
         check_positive_int("num_filter_banks", num_filter_banks)
         self.num_filter_banks = num_filter_banks
         self.weight = nn.Parameter(torch.empty(num_filter_banks, *self.weight.shape))
         self.relaxed_weights = nn.Parameter(torch.ones(num_filter_banks, self.group.order))
+        zeros = torch.zeros(self.out_channels, self.group.order)
+        self.group_biases = nn.Parameter(zeros) if group_biases else None
         self.reset_parameters()
 
     def expanded_kernel(self) -> Tensor:
@@ -36,6 +41,32 @@ class RelaxedLayer(nn.Module):
         if self.permutes:
             return self._permute(self._mix_each_channel())
         return self._turn_each(self.relaxed_weights.t() @ self.weight.flatten(1))
+
+    def expanded_bias(self) -> Tensor | None:
+        """The bias as an ordinary convolution's, [O |G|]: b_o + d_o(g); None without any."""
+        shared = super().expanded_bias()
+        if self.group_biases is None:
+            return shared
+        own = self.group_biases.flatten()
+        return own if shared is None else shared + own
+
+    def relaxation_penalty(self) -> Tensor:
+        """Sum over l, g, h of |w_l(g) - w_l(h)|, and over o, g, h of |d_o(g) - d_o(h)|."""
+        return sum(pairwise_differences(w).sum() for w in self._weights_per_element())
+
+    def relaxed_weight_error(self) -> Tensor:
+        r"""How far from strict, without unit; zero exactly when the layer is strict.
+
+        .. math:: \frac{\mathrm{mean}_{l,g,h} |w_l(g) - w_l(h)| + \mathrm{mean}_{o,g,h}
+                  |d_o(g) - d_o(h)|}{\mathrm{mean}_{l,g} |w_l(g)|}
+        """
+        means = [pairwise_differences(w).mean() for w in self._weights_per_element()]
+        return relative_to_mean(sum(means), self.relaxed_weights)
+
+    def _weights_per_element(self) -> list[Tensor]:
+        """Every parameter [..., |G|] that is constant over the group in a strict layer."""
+        parameters = (self.relaxed_weights, self.group_biases)
+        return [parameter for parameter in parameters if parameter is not None]
 
     def _mix_each_channel(self) -> Tensor:
         """psi_g for every output channel, [O, |G|, ...], the rest flat."""
@@ -54,4 +85,5 @@ class RelaxedLayer(nn.Module):
         return self.weight, self.relaxed_weights
 
     def extra_repr(self) -> str:
-        return f"{super().extra_repr()}, num_filter_banks={self.num_filter_banks}"
+        text = f"{super().extra_repr()}, num_filter_banks={self.num_filter_banks}"
+        return text if self.group_biases is None else f"{text}, group_biases=True"

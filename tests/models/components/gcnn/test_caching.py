@@ -7,19 +7,27 @@ import pytest
 import torch
 from torch.func import functional_call
 
+from src.models.components.e2cnn import E2Conv
 from src.models.components.gcnn import (
     GroupConv,
     LiftingConv,
     RelaxedGroupConv,
     RelaxedLiftingConv,
+    RelaxedVectorReadout,
+    VectorReadout,
     kernels_built_once,
 )
+from src.models.components.steerable import RelaxedSteerableConv
 
 LAYERS = {
     "lifting": lambda: LiftingConv(2, 3, 3, "c4"),
     "group": lambda: GroupConv(2, 3, 3, "c4"),
     "relaxed lifting": lambda: RelaxedLiftingConv(2, 3, 3, "c4", num_filter_banks=2),
     "relaxed group": lambda: RelaxedGroupConv(2, 3, 3, "c4", num_filter_banks=2),
+    "readout": lambda: VectorReadout(2, 3, 3, "c4"),
+    "relaxed readout": lambda: RelaxedVectorReadout(2, 3, 3, "c4", num_filter_banks=2),
+    "e2cnn": lambda: E2Conv(2, 3, 3, "c4"),
+    "relaxed steerable": lambda: RelaxedSteerableConv(2, 3, 3, "c4"),
     "large relaxed group": lambda: RelaxedGroupConv(2, 3, 5, "c8", num_filter_banks=2),
 }
 

@@ -47,6 +47,29 @@ def test_moving_one_weight_breaks_equivariance(group):
     assert equivariance_error(layer, feature_map(group), group, "regular") > 1e-2
 
 
+@pytest.mark.parametrize("bias", [True, False])
+def test_group_biases_equal_slow_twin(double_precision, bias):
+    layer = RelaxedGroupConv(2, 3, 3, "d2", num_filter_banks=2, bias=bias, group_biases=True)
+    assert_equals_twin(layer, feature_map("d2"))
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_group_biases_start_equivariant_and_break_it_when_moved(bias):
+    layer = RelaxedGroupConv(2, 3, 3, "c4", bias=bias, group_biases=True)
+    x = feature_map("c4")
+    assert layer.group_biases.shape == (3, 4)
+    assert_equivariant(layer, x, "c4", "regular")
+    with torch.no_grad():
+        layer.group_biases[0, 1] += 0.5
+    assert equivariance_error(layer, x, "c4", "regular") > 1e-2
+
+
+def test_without_group_biases_there_is_no_parameter():
+    layer = RelaxedGroupConv(2, 3, 3, "c4")
+    assert layer.group_biases is None
+    assert set(layer.state_dict()) == {"weight", "relaxed_weights", "bias"}
+
+
 def test_one_bank_of_unit_weight_is_the_strict_layer():
     relaxed = RelaxedGroupConv(2, 3, 5, "c8")
     strict = GroupConv(2, 3, 5, "c8")

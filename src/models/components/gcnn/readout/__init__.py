@@ -1,0 +1,1 @@
+"""Convolutions from feature maps on a group to fields on the plane."""
