@@ -7,6 +7,7 @@ import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from src.utils.building import build, count_parameters
 from src.utils.resolvers import register_resolvers
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
@@ -22,11 +23,24 @@ DYNAMICS = (
     "callbacks.equivariance_error.num_samples=8",
     "callbacks.equivariance_error.every_n_epochs=1",
 )
+TINY_WINDOWS = (
+    "data=tiny_windows",
+    "callbacks=minimal",
+    "callbacks.checkpoint.monitor=val/rmse",
+    "callbacks.checkpoint.mode=min",
+)
 GROUP_NETWORKS = ("rgcnn", "gcnn", "e2cnn")
+BASES = ("classification", "forecasting")  # what models share; part of each
+SMALL, PAPER = 20_000, 5_600_000  # parameters of `<network>_smoke` and `<network>_smoke_paper`
 
 
 def options(group: str) -> list[str]:
     return sorted(path.stem for path in (CONFIGS / group).glob("*.yaml"))
+
+
+def is_smoke(name: str) -> bool:
+    """Whether a model or an experiment is about networks that forecast velocities."""
+    return "_smoke" in name
 
 
 @pytest.fixture(scope="session")
@@ -56,7 +70,7 @@ def assert_round_trip(run, run_entry_point, data_dir):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("experiment", options("experiment"))
+@pytest.mark.parametrize("experiment", [e for e in options("experiment") if not is_smoke(e)])
 def test_experiments(short_run, run_entry_point, data_dir, experiment):
     run = short_run(f"experiment={experiment}", "logger=csv", *SHORT, *DYNAMICS)
     assert_round_trip(run, run_entry_point, data_dir)
@@ -71,18 +85,53 @@ def test_experiments(short_run, run_entry_point, data_dir, experiment):
     assert run.summary["num_parameters"] == pytest.approx(58_000, rel=0.03)
 
 
+@pytest.mark.parametrize("experiment", [e for e in options("experiment") if is_smoke(e)])
+def test_experiments_on_smoke_fit_together(experiment):
+    """Network and data have one size; the sets take too long to simulate here."""
+    config = composed("train", f"experiment={experiment}")
+    assert experiment.startswith(config.tags[-1])
+    assert build(config, "model").net.num_inputs == config.data.num_inputs
+    if grid_size := config.model.net.get("grid_size"):
+        assert list(grid_size) == [config.data.resolution // config.data.coarsen] * 2
+    assert config.callbacks.equivariance_error.input == "vector"
+    assert config.callbacks.checkpoint.monitor == "val/rmse"
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("model", [m for m in options("model") if m != "classification"])
+@pytest.mark.parametrize(
+    "model", [m for m in options("model") if m not in BASES and not is_smoke(m)]
+)
 def test_models(short_run, run_entry_point, data_dir, model):
-    """`classification` holds what the others share and is part of each."""
     run = short_run(f"model={model}", "logger=csv", "callbacks=minimal", *SHORT)
     assert_round_trip(run, run_entry_point, data_dir)
+
+
+@pytest.mark.parametrize("model", [m for m in options("model") if is_smoke(m)])
+def test_models_that_forecast(short_run, run_entry_point, data_dir, model):
+    """On frames of 8 x 8; those of paper size with fewer parameters."""
+    shrunk = ["model.net.num_parameters=60000"] if model.endswith("_paper") else []
+    if model.startswith("rtrans"):
+        shrunk.append("model.net.grid_size=[8,8]")
+    run = short_run(f"model={model}", *TINY_WINDOWS, "logger=csv", *SHORT, *shrunk)
+    assert_round_trip(run, run_entry_point, data_dir)
+
+
+@pytest.mark.parametrize("num_inputs", [1, 10])
+@pytest.mark.parametrize("model", [m for m in options("model") if is_smoke(m)])
+def test_models_that_forecast_have_equal_sizes(model, num_inputs):
+    config = composed("train", f"model={model}", f"+data.num_inputs={num_inputs}")
+    module = build(config, "model")
+    expected = PAPER if model.endswith("_paper") else SMALL
+    assert count_parameters(module) == pytest.approx(expected, rel=0.03)
+    assert (module.num_inputs, module.net.num_inputs) == (num_inputs, num_inputs)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("callbacks", options("callbacks"))
 def test_callbacks(short_run, callbacks):
-    run = short_run(f"callbacks={callbacks}", "logger=csv", "model=gcnn", *SHORT)
+    forecasting = ("data=tiny_windows", "model=gcnn_smoke")
+    task = forecasting if callbacks == "smoke" else ("model=gcnn",)
+    run = short_run(f"callbacks={callbacks}", "logger=csv", *task, *SHORT)
     assert run.summary["status"] == "finished"
 
 
@@ -134,7 +183,7 @@ def test_other_groups_compose(group):
         assert composed("train", f"{group}={option}")
 
 
-@pytest.mark.parametrize("name", ["train", "eval", "export"])
+@pytest.mark.parametrize("name", ["train", "eval", "export", "generate"])
 def test_the_entry_points_configs_compose(name):
     config = composed(name)
     names = set(yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())) - {"defaults"}

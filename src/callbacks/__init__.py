@@ -2,6 +2,7 @@
 
 from .dynamics import DynamicsCallback
 from .equivariance import EquivarianceError
+from .forecast_pictures import ForecastPictures
 from .optimization import OptimizationDynamics
 from .pictures import WeightPictures
 from .relaxed_weights import RelaxedWeights
@@ -9,6 +10,7 @@ from .relaxed_weights import RelaxedWeights
 __all__ = [
     "DynamicsCallback",
     "EquivarianceError",
+    "ForecastPictures",
     "OptimizationDynamics",
     "RelaxedWeights",
     "WeightPictures",

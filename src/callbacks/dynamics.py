@@ -3,7 +3,7 @@
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
-from torch import nn, tensor
+from torch import Tensor, nn, tensor
 
 from src.models.components.checks import check_positive_int
 
@@ -103,3 +103,14 @@ def network_of(pl_module: LightningModule) -> nn.Module:
     """The network inside a Lightning module (its ``net``), without `torch.compile`'s wrapper."""
     network = getattr(pl_module, "net", pl_module)
     return getattr(network, "_orig_mod", network)
+
+
+def inputs_of(pl_module: LightningModule, batch: Any) -> Tensor:
+    """What the network inside a Lightning module gets for a batch.
+
+    It is the module's ``network_inputs(batch)``; for a module without, the batch itself or its
+    first part.
+    """
+    if hasattr(pl_module, "network_inputs"):
+        return pl_module.network_inputs(batch)
+    return batch if isinstance(batch, Tensor) else batch[0]

@@ -3,13 +3,14 @@
 import logging
 
 from lightning import LightningModule, Trainer
+from torch import Tensor
 
 from src.measures import equivariance_error, equivariance_errors
-from src.measures.equivariance import Batch, Elements, Input, Output
+from src.measures.equivariance import Elements, Input, Output
 from src.models.components.checks import check_positive_int
 from src.models.components.gcnn.groups import Group, make_group
 
-from .dynamics import DynamicsCallback, network_of
+from .dynamics import DynamicsCallback, inputs_of, network_of
 from .subset import validation_subset
 
 log = logging.getLogger(__name__)
@@ -62,14 +63,15 @@ class EquivarianceError(DynamicsCallback):
             "interpolation": interpolation,
             "elements": elements,
         }
-        self._subset: list[Batch] | None = None
+        self._subset: list[Tensor] | None = None
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._subset = None
 
     def measure(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, float]:
         if self._subset is None:
-            self._subset = validation_subset(trainer, self.num_samples)
+            batches = validation_subset(trainer, self.num_samples)
+            self._subset = [inputs_of(pl_module, batch) for batch in batches]
             if not self._subset:
                 log.info("No validation data: the equivariance error is not measured.")
         if not self._subset:

@@ -8,12 +8,13 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from torch import Tensor, nn
 
-from src.measures import relaxed_weight_errors
+from src.measures import relaxed_weight_error
 from src.models.components.checks import check_positive_int
 from src.models.components.gcnn.groups import make_group
+from src.utils.figures import save_figure
 
 from .dynamics import network_of
-from .plots import element_axis, element_labels, plot_kernels, plot_relaxed_weights, save_figure
+from .plots import element_axis, element_labels, plot_kernels, plot_relaxed_weights
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,7 +27,8 @@ class WeightPictures(Callback):
 
     - ``images/kernels``: the expanded kernel of the first layer, output channels by group
       elements; for an ordinary convolution, its first output channels.
-    - ``images/relaxed_weights``: relaxed weights of every relaxed layer, bank by element.
+    - ``images/relaxed_weights``: relaxed weights of every relaxed layer, bank by element, or for
+      weights that depend on the position one map per bank.
 
     They are saved as ``images/<name>_start.png`` and ``images/<name>_end.png`` below the
     trainer's ``default_root_dir`` and given to every logger that takes images. What a network
@@ -88,15 +90,36 @@ def draw_kernels(network: nn.Module, max_channels: int, when: str) -> "Figure | 
 
 
 def draw_relaxed_weights(network: nn.Module, when: str) -> "Figure | None":
-    """The relaxed weights of all relaxed layers; None where there are none."""
-    errors = {name: e.item() for name, e in relaxed_weight_errors(network).items()}
-    if not errors:
-        return None
-    layers = {name: network.get_submodule(name) for name in errors}
+    """The relaxed weights of all layers relaxed over a group, or over positions in the picture.
+
+    None where there are none.
+    """
+    layers = {n: m for n, m in network.named_modules() if hasattr(m, "relaxed_weights")}
+    over_group = {name: layer for name, layer in layers.items() if hasattr(layer, "group")}
+    if over_group:
+        return _draw_over_group(over_group, when)
+    return _draw_over_positions(layers, when) if layers else None
+
+
+def _draw_over_group(layers: dict[str, nn.Module], when: str) -> "Figure":
+    errors = {name: relaxed_weight_error(layer).item() for name, layer in layers.items()}
     weights = {name: layer.relaxed_weights for name, layer in layers.items()}
     group = next(iter(layers.values())).group
     title = f"Relaxed weights over {group.name.upper()}, {when}"
     return plot_relaxed_weights(weights, errors, element_labels(group), element_axis(group), title)
+
+
+@torch.no_grad()
+def _draw_over_positions(layers: dict[str, nn.Module], when: str) -> "Figure":
+    """Each map [H, W] less its mean, by layer and bank; of the layers like the first one."""
+    maps = {name: layer.relaxed_weights for name, layer in layers.items()}
+    shape = next(iter(maps.values())).shape
+    maps = {name: w.flip(-2) for name, w in maps.items() if w.shape == shape}  # rows run upwards
+    table = torch.stack(list(maps.values()))
+    table = table - table.mean((-2, -1), keepdim=True)
+    banks = [f"bank {bank}" for bank in range(shape[0])]
+    title = f"Relaxed weights over the picture, {when}"
+    return plot_kernels(table, list(maps), banks, "", title, "weight minus its mean")
 
 
 @torch.no_grad()

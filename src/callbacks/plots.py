@@ -1,22 +1,20 @@
 """Figures of learned weights. They are drawn without pyplot, so no global state is touched."""
 
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import Tensor
 
 from src.models.components.gcnn.groups import Group
+from src.utils.figures import add_colorbar, hide_frame
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.image import AxesImage
 
 COLORMAP = "RdBu_r"
-DOTS_PER_INCH = 150
 MAX_ANNOTATED_CELLS = 64
+LARGE_MAP = 16  # pixels; maps of at least this size are drawn larger than kernels
 LEAST_WEIGHT_LIMIT = 1.5  # so that new weights, all 1, do not take the scale's extreme colour
 
 
@@ -34,33 +32,39 @@ def element_axis(group: Group) -> str:
 
 
 def plot_kernels(
-    kernels: Tensor, row_labels: list[str], column_labels: list[str], column_axis: str, title: str
+    kernels: Tensor,
+    row_labels: list[str],
+    column_labels: list[str],
+    column_axis: str,
+    title: str,
+    value: str = "kernel value",
 ) -> "Figure":
-    """Draw a table of kernels in one colour scale, symmetric around 0.
+    """Draw a table of kernels, or of other maps, in one colour scale, symmetric around 0.
 
     Args:
-        kernels: [rows, columns, k, k].
+        kernels: [rows, columns, height, width].
         row_labels: one per row.
         column_labels: one per column.
         column_axis: what the columns are.
         title: the figure's title.
+        value: what the colours tell.
     """
     from matplotlib.figure import Figure
 
     values = kernels.detach().float().cpu().numpy()
-    rows, columns, size = values.shape[:3]
+    rows, columns, *size = values.shape
     limit = _largest([values])
-    height = 0.75 * rows + 1.4
-    figure = Figure(figsize=(0.75 * columns + 2.4, height), layout="constrained")
+    inches = 0.75 if max(size) < LARGE_MAP else 1.5
+    height = inches * rows + 1.4
+    figure = Figure(figsize=(inches * columns + 2.4, height), layout="constrained")
     axes = figure.add_subplot()
     image = axes.imshow(_mosaic(values), cmap=COLORMAP, vmin=-limit, vmax=limit)
-    centres = (size + 1) * np.arange(max(rows, columns)) + (size - 1) / 2
-    axes.set_yticks(centres[:rows], row_labels)
-    axes.set_xticks(centres[:columns], column_labels)
+    axes.set_yticks(_centres(rows, size[0]), row_labels)
+    axes.set_xticks(_centres(columns, size[1]), column_labels)
     axes.set_xlabel(column_axis, fontsize=9)
     axes.set_title(title, fontsize=11, pad=10)
-    _hide_frame(axes)
-    _add_colorbar(figure, image, axes, "kernel value", height)
+    hide_frame(axes)
+    add_colorbar(figure, image, axes, value, height)
     return figure
 
 
@@ -93,53 +97,32 @@ def plot_relaxed_weights(
         axes.set_title(f"{name}   error {errors[name]:.3g}", fontsize=9, loc="left", pad=4)
         axes.set_yticks(range(len(array)), [f"bank {bank}" for bank in range(len(array))])
         axes.set_xticks([])
-        _hide_frame(axes)
+        hide_frame(axes)
         if array.size <= MAX_ANNOTATED_CELLS:
             _annotate(axes, array, limit)
     all_axes[-1].set_xticks(range(len(labels)), labels)
     all_axes[-1].set_xlabel(element_axis, fontsize=9)
     figure.suptitle(title, fontsize=11)
-    _add_colorbar(figure, image, all_axes, "relaxed weight", height)
+    add_colorbar(figure, image, all_axes, "relaxed weight", height)
     return figure
 
 
-def save_figure(figure: "Figure", path: Path) -> None:
-    """Write the figure as PNG, under a temporary name that is then renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        figure.savefig(temporary, format="png", dpi=DOTS_PER_INCH, bbox_inches="tight")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def _mosaic(values: np.ndarray) -> np.ndarray:
-    """[rows, columns, k, k] -> one picture, kernels a pixel of nothing (NaN) apart."""
-    rows, columns, size = values.shape[:3]
+    """[rows, columns, height, width] -> one picture, maps a pixel of nothing (NaN) apart."""
+    rows, columns, height, width = values.shape
     padded = np.pad(values, [(0, 0), (0, 0), (0, 1), (0, 1)], constant_values=np.nan)
-    picture = padded.transpose(0, 2, 1, 3).reshape(rows * (size + 1), columns * (size + 1))
+    picture = padded.transpose(0, 2, 1, 3).reshape(rows * (height + 1), columns * (width + 1))
     return picture[:-1, :-1]
+
+
+def _centres(number: int, size: int) -> np.ndarray:
+    """Where along a mosaic the centres of its maps lie."""
+    return (size + 1) * np.arange(number) + (size - 1) / 2
 
 
 def _largest(arrays: list[np.ndarray]) -> float:
     """The largest absolute value; of zeros alone, a limit that still makes a colour scale."""
     return max(float(np.abs(array).max()) for array in arrays) or 1.0
-
-
-def _add_colorbar(
-    figure: "Figure", image: "AxesImage", axes: "Axes | np.ndarray", label: str, height: float
-) -> None:
-    """A colour bar of at most 3 inches, whatever the figure's height."""
-    bar = figure.colorbar(image, ax=axes, shrink=min(0.9, 3 / height), aspect=18, pad=0.03)
-    bar.set_label(label, fontsize=9)
-    bar.ax.tick_params(labelsize=8)
-    bar.outline.set_visible(False)
-
-
-def _hide_frame(axes: "Axes") -> None:
-    axes.tick_params(length=0, labelsize=8)
-    axes.spines[:].set_visible(False)
 
 
 def _annotate(axes: "Axes", array: np.ndarray, limit: float) -> None:

@@ -1,19 +1,18 @@
 """Rotated digits for classification, kept in memory."""
 
 import os
-import warnings
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
-from lightning import LightningDataModule
 from torch import Generator, Tensor
-from torch.utils.data import DataLoader, DistributedSampler, Sampler
+from torch.utils.data import DataLoader
 
-from src.data.components.datasets import ImageDataset, keep_batch
+from src.data.components.checks import check_choice, checked_folder, wrong
+from src.data.components.datasets import ImageDataset
+from src.data.components.loading import InMemoryDataModule
 from src.data.components.parsing import IMAGE_SIZE, LabelledImages
 from src.data.components.rotation import rotate_images, uniform_angles
-from src.data.components.seeding import Stream, derived_generator, derived_seed
+from src.data.components.seeding import Stream, derived_generator
 from src.data.components.sources import SOURCES
 from src.data.components.splits import rotate_once
 from src.data.components.storage import load, prepare
@@ -23,7 +22,7 @@ ROTATIONS = ("once", "on_the_fly", "none")
 Batch = tuple[Tensor, Tensor]
 
 
-class RotatedMNISTDataModule(LightningDataModule):
+class RotatedMNISTDataModule(InMemoryDataModule):
     """Rotated MNIST and its relatives, as batches (images ``[B, 1, 28, 28]``, labels ``[B]``).
 
     Images are float32 of mean 0 and variance 1, by the mean and the standard deviation over all
@@ -75,15 +74,11 @@ class RotatedMNISTDataModule(LightningDataModule):
         seed: int | None = 0,
         mirrors: Sequence[str] | None = None,
     ) -> None:
-        super().__init__()
-        _check_choice("source", source, tuple(SOURCES))
-        _check_choice("rotate", rotate, ROTATIONS)
-        _check_integer("batch_size", batch_size, minimum=1, example=64)
-        _check_integer("num_workers", num_workers, minimum=0, example=0)
-        if seed is not None:
-            _check_integer("seed", seed, minimum=0, example=0)
+        super().__init__(batch_size, num_workers, seed)
+        check_choice("source", source, tuple(SOURCES))
+        check_choice("rotate", rotate, ROTATIONS)
         if not isinstance(augment, bool):
-            raise TypeError(_wrong("augment", "true or false", augment, "data.augment=true"))
+            raise TypeError(wrong("augment", "true or false", augment, "data.augment=true"))
         self.source = SOURCES[source]
         if self.source.rotated and rotate != "once":
             raise ValueError(
@@ -91,18 +86,14 @@ class RotatedMNISTDataModule(LightningDataModule):
                 f"rotated; got {rotate}. Use data.augment=true to turn them further, or "
                 "data.source=mnist."
             )
-        self.data_dir = _checked_folder(data_dir)
+        self.data_dir = checked_folder(data_dir)
         self.mirrors = _checked_mirrors(mirrors)
-        self.batch_size = batch_size
         self.rotate = rotate
         self.augment = augment or rotate == "on_the_fly"
-        self.num_workers = num_workers
-        self.seed = seed
         self.num_classes = self.source.num_classes
         self.mean: float | None = None
         self.std: float | None = None
         self._datasets: dict[str, ImageDataset] = {}
-        self._run_seed = 0
         self._angle_stream: tuple[int, Generator] | None = None
 
     def prepare_data(self) -> None:
@@ -112,10 +103,7 @@ class RotatedMNISTDataModule(LightningDataModule):
     def setup(self, stage: str | None = None) -> None:
         """Load all splits, rotate and normalise them, and start the random streams anew."""
         self._angle_stream = None
-        self._run_seed = self._agree_on_seed()
-        if self.trainer is not None:
-            # Indexing a tensor in memory leaves workers nothing to speed up.
-            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        self._start_streams()
         if not self._datasets:
             digits = load(self.source, self.data_dir)
             images = {split: self._rotated(split, part) for split, part in digits.items()}
@@ -127,14 +115,7 @@ class RotatedMNISTDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         """Training batches, in an order that depends on the seed and the epoch only."""
-        dataset = self._dataset("train")
-        if self.trainer is not None and self.trainer.overfit_batches > 0:
-            return self._loader(dataset)  # the same batches in every epoch
-        replicas, rank = self._position()
-        order_seed = derived_seed(self._run_seed, Stream.ORDER)
-        return self._loader(
-            dataset, DistributedSampler(dataset, replicas, rank, shuffle=True, seed=order_seed)
-        )
+        return self._train_loader(self._dataset("train"))
 
     def val_dataloader(self) -> DataLoader:
         """Validation batches, always in the same order."""
@@ -181,68 +162,12 @@ class RotatedMNISTDataModule(LightningDataModule):
             )
         return self._datasets[split]
 
-    def _loader(self, dataset: ImageDataset, sampler: Sampler | None = None) -> DataLoader:
-        on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
-        return DataLoader(
-            dataset,
-            batch_size=self.batch_size,
-            sampler=sampler,
-            collate_fn=keep_batch,
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
-            pin_memory=on_gpu,
-            generator=Generator(),  # its own, so that iterating leaves the global state alone
-        )
-
-    def _position(self) -> tuple[int, int]:
-        """The number of processes that train together, and the rank of this one."""
-        return (
-            (1, 0) if self.trainer is None else (self.trainer.world_size, self.trainer.global_rank)
-        )
-
-    def _agree_on_seed(self) -> int:
-        """The seed of this run, the same in all its processes."""
-        if self.seed is not None:
-            return self.seed
-        drawn = Generator().seed() % 2**32
-        return drawn if self.trainer is None else self.trainer.strategy.broadcast(drawn)
-
-
-def _wrong(name: str, rule: str, value: object, fix: str) -> str:
-    return f"`{name}` must be {rule}; got {value!r}. Use {fix}."
-
-
-def _check_integer(name: str, value: object, minimum: int, example: int) -> None:
-    message = _wrong(name, f"an integer of at least {minimum}", value, f"data.{name}={example}")
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(message)
-    if value < minimum:
-        raise ValueError(message)
-
-
-def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
-    message = _wrong(name, f"one of {', '.join(choices)}", value, f"data.{name}={choices[0]}")
-    if not isinstance(value, str):
-        raise TypeError(message)
-    if value not in choices:
-        raise ValueError(message)
-
-
-def _checked_folder(value: object) -> Path:
-    message = _wrong("data_dir", "the path of a folder", value, "paths.data_dir=data")
-    if not isinstance(value, str | os.PathLike):
-        raise TypeError(message)
-    folder = Path(value).expanduser()
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(message)
-    return folder
-
 
 def _checked_mirrors(value: object) -> tuple[str, ...] | None:
     if value is None:
         return None
     example = "'data.mirrors=[http://127.0.0.1:8000/]'"
-    message = _wrong("mirrors", "null or a list of base addresses", value, example)
+    message = wrong("mirrors", "null or a list of base addresses", value, example)
     if isinstance(value, str) or not isinstance(value, Sequence):
         raise TypeError(message)
     if not value or not all(isinstance(mirror, str) and mirror for mirror in value):

@@ -79,7 +79,9 @@ class BestAndLastCheckpoint(Checkpoint):
 
     def __init__(self, dirpath: str, monitor: str = "val/acc", mode: str = "max") -> None:
         if mode not in ("max", "min"):
-            raise ValueError(f"`mode` must be max or min; got {mode!r}. Use max for accuracies.")
+            raise ValueError(
+                f"`mode` must be max or min; got {mode!r}. Use max for accuracies, min for errors."
+            )
         self.dirpath = Path(dirpath)
         self.monitor = monitor
         self.mode = mode

@@ -23,6 +23,8 @@ LIBRARIES = (
     "wandb",
     "e2cnn",
     "mlxtend",
+    "phiflow",
+    "blosc2",
 )
 
 

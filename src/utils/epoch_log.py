@@ -5,11 +5,11 @@ import sys
 
 from lightning import Callback, LightningModule, Trainer
 
-SHOWN = ("train/loss", "train/acc", "val/loss", "val/acc")
+SHOWN = ("train/loss", "train/acc", "val/loss", "val/acc", "val/rmse")
 
 
 class EpochLog(Callback):
-    """Logs loss and accuracy after every epoch, to the log file.
+    """Logs loss and accuracy (or error of forecasts) after every epoch, to the log file.
 
     The console gets the line too where nobody watches the progress bar, as in the output of a
     batch job.

@@ -1,6 +1,7 @@
 """What a training reached: the summary of its metrics, the table, the value for a sweeper."""
 
 import logging
+from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,15 @@ def run_test(
     if kept is not None and kept.best_model_path:
         path = kept.best_model_path
         load_weights(model, load_checkpoint(path), path)
-    return dict(trainer.test(model, datamodule=datamodule, verbose=False)[0])
+    return _tested(trainer, model, datamodule)
+
+
+def _tested(
+    trainer: Trainer, model: LightningModule, datamodule: LightningDataModule
+) -> dict[str, float]:
+    """Metrics of all test loaders together."""
+    per_loader = trainer.test(model, datamodule=datamodule, verbose=False)
+    return {name: value for metrics in per_loader for name, value in metrics.items()}
 
 
 def _epoch(kept: Mapping[str, Any]) -> dict[str, Any]:
@@ -64,11 +73,30 @@ def summarise(run: Run, trainer: Trainer, tested: dict[str, float]) -> None:
 
 
 def log_results(run: Run, columns: Mapping[str, Mapping[str, float]]) -> None:
-    """Log a table of metrics and where the run is."""
+    """Log a table of metrics and where the run is.
+
+    Of metrics that are numbered, as `test/rmse/01` to `test/rmse/20` are, the table has the first
+    and the last.
+    """
+    left_out = _middle_of_series({name for metrics in columns.values() for name in metrics})
+    columns = {
+        heading: {name: value for name, value in metrics.items() if name not in left_out}
+        for heading, metrics in columns.items()
+    }
     parameters = f"{run.summary['num_parameters']:,} parameters"
     title = f"{parameters}, seed {run.config.seed}, {duration(run.seconds)}"
     log.info("\n%s\n%s", title, metrics_table(columns))
     log.info("Run directory: %s", run.directory)
+
+
+def _middle_of_series(names: set[str]) -> set[str]:
+    """Names that end in a number and are neither the first nor the last of their series."""
+    series = defaultdict(list)
+    for name in names:
+        stem, _, last = name.rpartition("/")
+        if last.isdecimal():
+            series[stem].append((int(last), name))
+    return {name for members in series.values() for _, name in sorted(members)[1:-1]}
 
 
 def optimized_value(run: Run) -> float | None:
@@ -103,7 +131,7 @@ def run_evaluation(
     """
     split = run.config.split
     datamodule.test_dataloader = getattr(datamodule, f"{split}_dataloader")
-    tested = trainer.test(model, datamodule=datamodule, verbose=False)[0]
+    tested = _tested(trainer, model, datamodule)
     metrics = {f"{split}/{name.partition('/')[2]}": value for name, value in tested.items()}
     run.summary |= {
         "task": run.config.task_name,

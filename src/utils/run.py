@@ -90,8 +90,13 @@ def prepare_training(composed: DictConfig) -> Run:
         if rank_zero_only.rank == 0:
             record_resume(directory, config, environment)
         return Run(config, directory, checkpoint)
+    return prepare_new_run(composed)
+
+
+def prepare_new_run(composed: DictConfig) -> Run:
+    """Seed a run that continues no other, and write its config."""
     composed.seed = seed_run(composed.seed)
-    run = Run(_resolved(composed), directory)
+    run = Run(_resolved(composed), Path(composed.paths.output_dir))
     _write_start(run)
     return run
 
@@ -112,7 +117,7 @@ def open_run(composed: DictConfig, prepare: Callable[[DictConfig], Run]) -> Iter
 
     Args:
         composed: the config that Hydra composed.
-        prepare: `prepare_training` or `prepare_evaluation`.
+        prepare: `prepare_training`, `prepare_new_run` or `prepare_evaluation`.
 
     Raises:
         UserError: for an error that its reader can mend; the traceback goes to the log file.

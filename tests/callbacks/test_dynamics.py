@@ -7,7 +7,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from torch import nn
 
 from src.callbacks import DynamicsCallback, RelaxedWeights
-from src.callbacks.dynamics import network_of
+from src.callbacks.dynamics import inputs_of, network_of
 from src.utils.checkpoints import BestAndLastCheckpoint
 from tests.callbacks.tiny import (
     TinyData,
@@ -199,6 +199,15 @@ def test_network_of_a_module():
     module.net._orig_mod = network  # how torch.compile wraps a module
     assert network_of(module) is network
     assert network_of(network) is network
+
+
+def test_what_the_network_of_a_module_gets():
+    images, labels = torch.randn(2, 1, 6, 6), torch.zeros(2)
+    module = TinyModule(TinyNetwork())
+    assert inputs_of(module, (images, labels)) is images
+    assert inputs_of(module, images) is images
+    module.network_inputs = lambda batch: 2 * batch[0]
+    assert torch.equal(inputs_of(module, (images, labels)), 2 * images)
 
 
 def test_the_base_class_measures_nothing(make_trainer):

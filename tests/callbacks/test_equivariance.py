@@ -1,4 +1,5 @@
 import logging
+from functools import partial
 
 import pytest
 import torch
@@ -6,6 +7,8 @@ from torch.utils.data import DataLoader, Subset
 
 from src.callbacks import EquivarianceError
 from src.measures import equivariance_error, equivariance_errors_per_layer
+from src.models.components.forecasters import RelaxedGCNNForecaster
+from src.models.forecasting_module import ForecastingModule
 from tests.callbacks.tiny import (
     TinyData,
     TinyModule,
@@ -14,6 +17,7 @@ from tests.callbacks.tiny import (
     lightning_warnings,
     read_metrics,
 )
+from tests.helpers.windows import TinyForecaster, TinyWindows
 
 pytestmark = lightning_warnings
 
@@ -198,3 +202,23 @@ def test_double_precision(make_trainer):
 def test_arguments_are_checked(options, match):
     with pytest.raises(ValueError, match=match):
         EquivarianceError(**options)
+
+
+@pytest.mark.parametrize("relaxed", [True, False])
+def test_forecasts_turn_as_vectors(make_trainer, relaxed):
+    """Measured on what the module gives its network: the first frames, in its own units."""
+    net = TinyForecaster()
+    torch.manual_seed(0)
+    if relaxed:
+        net = RelaxedGCNNForecaster(num_inputs=2, hidden_channels=2, num_layers=3)
+    callback = EquivarianceError(input="vector", output="vector")
+    module = ForecastingModule(net, partial(torch.optim.Adam, lr=0.01), num_inputs=2)
+    data = TinyWindows()
+    trainer = make_trainer([callback], max_epochs=2)
+    trainer.fit(module, datamodule=data)
+    assert (callback.start_values[NAMES[0]] < 1e-5) == relaxed
+    assert len(callback.start_values) == 1 + len(net.blocks)
+    inputs = data.val[:, :2].flatten(1, 2) / data.velocity_scale
+    value = equivariance_error(net, [inputs], "c4", input="vector", output="vector")
+    assert value > 1e-5
+    assert trainer.callback_metrics[NAMES[0]].item() == pytest.approx(value, rel=1e-4)

@@ -1,3 +1,4 @@
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -5,10 +6,20 @@ import torch
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch import nn
 
-from src.callbacks import WeightPictures
+from src.callbacks import RelaxedWeights, WeightPictures
 from src.callbacks.pictures import draw_kernels, draw_relaxed_weights
+from src.models.components.e2forecasters import E2CNNForecaster, RelaxedSteerableForecaster
+from src.models.components.forecasters import (
+    CNNForecaster,
+    GCNNForecaster,
+    RelaxedGCNNForecaster,
+    RelaxedTranslationForecaster,
+)
 from src.models.components.gcnn import GroupConv, LiftingConv, RelaxedLiftingConv
+from src.models.components.translation import RelaxedTranslationConv
+from src.models.forecasting_module import ForecastingModule
 from tests.callbacks.tiny import TinyData, TinyModule, TinyNetwork, lightning_warnings
+from tests.helpers.windows import TinyWindows
 
 pytestmark = lightning_warnings
 
@@ -135,6 +146,39 @@ def test_relaxed_weights_name_layer_and_error():
     assert axes.get_title(loc="left") == f"lift   error {28 / 192 / (26 / 24):.3g}"
     assert axes.images[0].get_array().shape == (3, 8)
     assert [label.get_text() for label in axes.get_xticklabels()][4] == "m 0°"
+
+
+def test_weights_of_positions_are_maps_less_their_mean():
+    layers = {f"layer{i}": RelaxedTranslationConv(1, 1, 3, (4, 5)) for i in range(2)}
+    with torch.no_grad():
+        layers["layer1"].relaxed_weights[1, 0, 2] += 20.0  # bank 1, lowest row
+    axes = draw_relaxed_weights(nn.ModuleDict(layers), "after training").axes[0]
+    assert axes.get_title() == "Relaxed weights over the picture, after training"
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["layer0", "layer1"]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["bank 0", "bank 1"]
+    picture = axes.images[0].get_array()
+    assert picture[-1, 6 + 2] == pytest.approx(19.0)
+    assert picture[-2, 6 + 2] == pytest.approx(-1.0)
+    assert abs(picture[:4]).max() == 0
+
+
+FORECASTERS = [
+    (CNNForecaster, {}, {"kernels"}),
+    (GCNNForecaster, {}, {"kernels"}),
+    (RelaxedGCNNForecaster, {}, NAMES),
+    (RelaxedTranslationForecaster, {"grid_size": (6, 6)}, {"relaxed_weights"}),
+    (E2CNNForecaster, {}, {"kernels"}),
+    (RelaxedSteerableForecaster, {}, {"kernels"}),
+]
+
+
+@pytest.mark.parametrize(("make", "options", "names"), FORECASTERS)
+def test_networks_that_forecast(make_trainer, tmp_path, make, options, names):
+    net = make(num_inputs=2, hidden_channels=2, num_layers=3, **options)
+    module = ForecastingModule(net, partial(torch.optim.SGD, lr=0.01), num_inputs=2)
+    trainer = make_trainer([WeightPictures(), RelaxedWeights()], max_epochs=1)
+    trainer.fit(module, datamodule=TinyWindows())
+    assert files(tmp_path) == {f"{n}_{time}.png" for n in names for time in ("start", "end")}
 
 
 def test_number_of_channels_is_checked():

@@ -3,10 +3,17 @@
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from src.callbacks import EquivarianceError, OptimizationDynamics, RelaxedWeights, WeightPictures
+from src.callbacks import (
+    EquivarianceError,
+    ForecastPictures,
+    OptimizationDynamics,
+    RelaxedWeights,
+    WeightPictures,
+)
 from src.models.components.cnn import CNN
 from src.models.components.gcnn.networks import GCNN, RelaxedGCNN
 from tests.callbacks.tiny import TinyData, TinyModule, lightning_warnings, read_metrics
@@ -61,3 +68,28 @@ def test_every_network(make_trainer, tmp_path, make, starts_at_zero, is_relaxed)
     pictures = {"kernels", "relaxed_weights"} if is_relaxed else {"kernels"}
     names = {f"{name}_{time}.png" for name in pictures for time in ("start", "end")}
     assert {path.name for path in (tmp_path / "images").iterdir()} == names
+
+
+def test_the_preset_for_forecasts_differs_where_it_must():
+    """Least error is best; inputs and outputs turn as vectors; forecasts are drawn."""
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        default, smoke = (
+            OmegaConf.to_container(compose(name), resolve=False) for name in ("default", "smoke")
+        )
+    drawing = instantiate(smoke.pop("forecast_pictures"))
+    assert isinstance(drawing, ForecastPictures)
+    changes = {
+        (name, key): value
+        for name, options in smoke.items()
+        for key, value in options.items()
+        if value != default[name].get(key)
+    }
+    assert changes == {
+        ("checkpoint", "monitor"): "val/rmse",
+        ("checkpoint", "mode"): "min",
+        ("equivariance_error", "num_samples"): 32,
+        ("equivariance_error", "input"): "vector",
+        ("equivariance_error", "output"): "vector",
+    }
+    assert smoke.keys() == default.keys()
+    instantiate(smoke["equivariance_error"])

@@ -2,8 +2,9 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 
-from src.callbacks.subset import validation_subset
+from src.callbacks.subset import spread_test_subset, validation_subset
 from tests.callbacks.tiny import TinyData, TinyModule, TinyNetwork, lightning_warnings
+from tests.helpers.windows import loader
 
 pytestmark = lightning_warnings
 
@@ -97,3 +98,44 @@ def test_hooks_see_a_trainer_that_validates(make_trainer):
     data = Augmenting()
     subset = subset_of(make_trainer, data, 10)
     assert torch.equal(torch.cat([batch[0] for batch in subset]), data.val.tensors[0] + 1)
+
+
+@pytest.mark.parametrize("num_samples", [1, 5, 99])
+def test_batches_that_are_one_tensor(make_trainer, num_samples):
+    data = OfLoader(lambda d: loader(d.tensors[0], 4))
+    subset = subset_of(make_trainer, data, num_samples)
+    assert torch.equal(torch.cat(subset), data.val.tensors[0][:num_samples])
+
+
+def spread_of(make_trainer, loaders, num_samples):
+    """The subset as a callback sees it when testing ends."""
+    seen = []
+
+    class Module(TinyModule):
+        def test_step(self, batch, batch_idx, dataloader_idx=0):
+            pass
+
+        def on_test_end(self):
+            seen.extend(spread_test_subset(self.trainer, num_samples))
+
+    make_trainer([], logger=False).test(Module(TinyNetwork()), loaders, verbose=False)
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("num_samples", "expected"), [(1, [0]), (2, [0, 9]), (4, [0, 3, 6, 9]), (99, list(range(10)))]
+)
+def test_samples_at_equal_distances_over_the_first_test_set(make_trainer, num_samples, expected):
+    windows = torch.arange(10.0)[:, None]
+    loaders = [loader(windows, 4), loader(windows + 100, 4)]
+    got = torch.cat(spread_of(make_trainer, loaders, num_samples))
+    assert got.flatten().tolist() == expected
+
+
+def test_other_test_loaders_give_their_first_samples(make_trainer):
+    (got,) = spread_of(make_trainer, OwnLoader(TinyData().val), 3)
+    assert torch.equal(got[0], TinyData().val.tensors[0][:3])
+
+
+def test_no_test_loader(make_trainer):
+    assert spread_test_subset(make_trainer([]), 3) == []

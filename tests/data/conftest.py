@@ -24,6 +24,7 @@ from src.data.components.sources import (
 )
 from src.data.components.storage import prepare
 from src.data.rotmnist_datamodule import RotatedMNISTDataModule
+from tests.helpers.fake_plumes import use_fake_simulation
 
 AMAT_SIZES = {"train": 10, "val": 2, "test": 5}
 IDX_SIZES = {"train": 20, "val": 4, "test": 6}
@@ -169,3 +170,9 @@ def unreachable(monkeypatch):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     return f"http://127.0.0.1:{port}/"
+
+
+@pytest.fixture
+def fake_simulation(monkeypatch):
+    """Simulate nothing: generations of this process use `FakeSimulation`, which is returned."""
+    return use_fake_simulation(monkeypatch)

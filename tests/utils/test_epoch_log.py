@@ -21,13 +21,15 @@ class Records(logging.Handler):
 @pytest.fixture
 def logged(monkeypatch):
     """The lines that the log file alone, and that the console too is given."""
-    lines = {}
+    lines, levels = {}, {}
     for name in ("file_only", "src.utils.epoch_log"):
-        handler = Records()
-        lines[name] = handler.lines
-        monkeypatch.setattr(logging.getLogger(name), "handlers", [handler])
-        monkeypatch.setattr(logging.getLogger(name), "level", logging.INFO)
-    return lines
+        handler, logger = Records(), logging.getLogger(name)
+        lines[name], levels[name] = handler.lines, logger.level
+        monkeypatch.setattr(logger, "handlers", [handler])
+        logger.setLevel(logging.INFO)  # not by hand: a logger remembers what it has let through
+    yield lines
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
 
 
 @pytest.mark.parametrize(
@@ -48,3 +50,12 @@ def test_an_epoch_is_one_line_where_it_is_read(logged, monkeypatch, terminal, ba
     (other,) = logged.keys() - {name}
     assert logged[name] == ["Epoch 2/5: train/loss 0.2500, val/acc 0.5000"]
     assert logged[other] == []
+
+
+def test_the_error_of_forecasts_is_told(logged):
+    metrics = {"val/rmse": torch.tensor(0.5), "train/loss": torch.tensor(2.0)}
+    trainer = SimpleNamespace(
+        callback_metrics=metrics, current_epoch=0, max_epochs=1, progress_bar_callback=None
+    )
+    EpochLog().on_train_epoch_end(trainer, None)
+    assert logged["src.utils.epoch_log"] == ["Epoch 1/1: train/loss 2.0000, val/rmse 0.5000"]

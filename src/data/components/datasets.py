@@ -1,11 +1,14 @@
 """Data sets that are indexed batch by batch."""
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
+
+Batch = TypeVar("Batch")
 
 
 class ImageDataset(Dataset):
@@ -44,6 +47,6 @@ class ImageDataset(Dataset):
         return self.images.index_select(0, rows), self.labels.index_select(0, rows)
 
 
-def keep_batch(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+def keep_batch(batch: Batch) -> Batch:
     """Collate function for a data set that already returns whole batches."""
     return batch

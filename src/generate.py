@@ -1,0 +1,40 @@
+"""Simulate a set of smoke plumes ahead of its use, or find it; measure its symmetry; draw it.
+
+python src/generate.py data=smoke_level data.level=4 plot=true
+"""
+
+from pathlib import Path
+
+import hydra
+import rootutils
+from omegaconf import DictConfig
+
+ROOT = rootutils.setup_root(__file__, indicator=".project-root", pythonpath=True, dotenv=True)
+
+from src.utils.resolvers import register_resolvers  # noqa: E402
+
+register_resolvers()
+
+
+def generate(config: DictConfig) -> Path:
+    """Build the data module, make its set, and write the run directory.
+
+    Returns:
+        The file of the set.
+    """
+    from src.utils.building import build
+    from src.utils.generating import run_generation
+    from src.utils.run import open_run, prepare_new_run
+
+    with open_run(config, prepare_new_run) as run:
+        return run_generation(run, build(run.config, "data"))
+
+
+@hydra.main(version_base="1.3", config_path=str(ROOT / "configs"), config_name="generate")
+def main(config: DictConfig) -> None:
+    """Entry point."""
+    generate(config)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+"""What the training of every network shares: optimizer, schedule, penalty, memory layout."""
+
+import inspect
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from src.measures import relaxation_penalty
+from src.utils.seeding import SeededEpochs
+
+
+class BaseModule(SeededEpochs):
+    r"""A network that is trained on a data loss plus the relaxation penalty.
+
+    .. math:: L = L_{\text{data}} + \alpha \, \text{penalty}
+
+    with the penalty of `src.measures.relaxation_penalty`. Logged per epoch: ``train/penalty``,
+    the penalty, without alpha, of the weights that the epoch ended with. Schedules that follow
+    a metric follow ``val/loss``.
+
+    Subclasses define the steps and ``network_inputs``.
+
+    Args:
+        net: the network.
+        optimizer: takes parameters and returns an optimizer (`_partial_: true` in a config).
+        scheduler: takes the optimizer and returns a schedule, or None. One that asks for
+            ``total_steps`` gets the number of optimizer steps of the whole run.
+        scheduler_interval: whether the schedule advances each ``step`` or ``epoch``. By default
+            each step for one that takes ``total_steps``, each epoch for others.
+        alpha: weight of the penalty, at least 0.
+        compile: whether to compile the network with `torch.compile`.
+        channels_last: whether inputs and the weights of plain convolutions lie in memory with
+            the channels last (`torch.channels_last`). The same results; plain networks of few
+            channels are faster. Batch norm of feature maps on a group puts channels first again.
+
+    Raises:
+        TypeError, ValueError: if an argument has another type or lies outside its range.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        optimizer: Callable[..., Optimizer],
+        scheduler: Callable[..., LRScheduler] | None = None,
+        scheduler_interval: str | None = None,
+        alpha: float = 0.0,
+        compile: bool = False,
+        channels_last: bool = False,
+    ) -> None:
+        super().__init__()
+        _check_alpha(alpha)
+        _check_partial("optimizer", optimizer)
+        if scheduler is not None:
+            _check_partial("scheduler", scheduler)
+        if scheduler_interval not in (None, "step", "epoch"):
+            raise ValueError(
+                "`scheduler_interval` must be step, epoch or null; got "
+                f"{scheduler_interval!r}. Use model.scheduler_interval=null."
+            )
+        self.net = net
+        self.optimizer = optimizer
+        self.scheduler = scheduler
+        self.scheduler_interval = scheduler_interval
+        self.alpha = float(alpha)
+        self.compile_network = compile
+        self.memory_format = torch.channels_last if channels_last else torch.preserve_format
+        for layer in net.modules():
+            if isinstance(layer, nn.Conv2d):
+                layer.to(memory_format=self.memory_format)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """The network's output for inputs ``[B, C, H, W]``."""
+        return self.net(inputs.to(memory_format=self.memory_format))
+
+    def network_inputs(self, batch: Any) -> Tensor:
+        """What the network is given for a batch, for callbacks that measure the network."""
+        raise NotImplementedError
+
+    def setup(self, stage: str) -> None:
+        """Compile the network when asked to; names of its parameters stay as they are."""
+        if self.compile_network and stage == "fit":
+            self.net.compile()
+
+    def on_train_epoch_end(self) -> None:
+        """Log the penalty of the weights that the epoch ended with."""
+        self.log("train/penalty", relaxation_penalty(self.net).detach())
+
+    def configure_optimizers(self) -> Any:
+        """Optimizer and, if there is one, schedule."""
+        optimizer = self.optimizer(self.parameters())
+        if self.scheduler is None:
+            return optimizer
+        counts_steps = "total_steps" in inspect.signature(self.scheduler).parameters
+        length = {}
+        if counts_steps and not _has_length(self.scheduler):
+            length["total_steps"] = self.trainer.estimated_stepping_batches
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {
+                "scheduler": self.scheduler(optimizer, **length),
+                "interval": self.scheduler_interval or ("step" if counts_steps else "epoch"),
+                "monitor": "val/loss",
+            },
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep a schedule's length from this run's config, and its position from the checkpoint.
+
+        They differ where a run is continued for more epochs than it was started with.
+        """
+        for state in checkpoint.get("lr_schedulers", ()):
+            for name in ("total_steps", "_schedule_phases"):
+                state.pop(name, None)
+
+    def _penalised(self, data_loss: Tensor) -> Tensor:
+        """L of a data loss."""
+        if self.alpha == 0:
+            return data_loss
+        return data_loss + self.alpha * relaxation_penalty(self.net)
+
+    def _log_mean(self, name: str, value: Tensor, num_samples: int) -> None:
+        """Log the mean of a batch, weighted by its number of samples over the epoch."""
+        self.log(
+            name,
+            value.detach(),
+            on_step=False,
+            on_epoch=True,
+            prog_bar=name.endswith("/loss"),
+            batch_size=num_samples,
+            sync_dist=True,
+        )
+
+
+def _has_length(scheduler: Callable[..., LRScheduler]) -> bool:
+    """Whether the config of a schedule fixes its number of steps."""
+    given = scheduler.keywords if isinstance(scheduler, partial) else {}
+    return any(given.get(name) is not None for name in ("total_steps", "epochs"))
+
+
+def _check_alpha(alpha: object) -> None:
+    message = (
+        "`alpha`, the weight of the relaxation penalty, must be a number of at least 0; got "
+        f"{alpha!r}. Use model.alpha=0 for no penalty, or e.g. model.alpha=1e-5."
+    )
+    if not isinstance(alpha, int | float) or isinstance(alpha, bool):
+        raise TypeError(message)
+    if not math.isfinite(alpha) or alpha < 0:
+        raise ValueError(message)
+
+
+def _check_partial(name: str, value: object) -> None:
+    if not callable(value):
+        raise TypeError(
+            f"`{name}` must be a function that is still to be called with what it works on; got "
+            f"{type(value).__name__}. Add `_partial_: true` to model.{name}."
+        )

@@ -1,0 +1,220 @@
+"""Training and evaluation of a network that forecasts velocity fields."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from lightning import LightningDataModule
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from src.measures import ForecastScores
+
+from .base_module import BaseModule
+from .components.checks import check_positive_int
+from .components.gcnn.caching import kernels_built_once
+
+
+class ForecastingModule(BaseModule):
+    r"""A network trained on autoregressive forecasts plus the relaxation penalty.
+
+    With the first n = ``num_inputs`` frames of a window, the network f is applied once per
+    frame to forecast, to the last n frames that it has seen or made itself:
+
+    .. math:: \hat v_t = f(\hat v_{t-n}, \dots, \hat v_{t-1}), \quad
+              \hat v_t = v_t \text{ for } t < n
+
+    .. math:: L = \mathrm{mean}_{b,\, t,\, c,\, x} \frac{(\hat v - v)^2}{s^2}
+              + \alpha \, \text{penalty}
+
+    with s the buffer ``velocity_scale``, in which the network works: inputs are divided by it
+    and outputs multiplied. It is set when training starts, to the data module's
+    ``velocity_scale`` (the root mean square of the training frames), and kept in checkpoints;
+    without a data module it stays what it is, at first 1.
+
+    Batches are windows ``[B, T, 2, H, W]`` in cells per time unit; T - n frames are forecast.
+    Logged per epoch, every sample counting the same also where batches differ in size:
+
+    - ``train/loss`` (L) and ``train/mse``, its first term, both while the weights move;
+      ``train/penalty``: the penalty, without alpha, of the weights at the end of the epoch.
+    - ``val/loss``: the first term of L alone, so that networks compare whatever their alpha;
+      ``val/rmse``.
+    - ``test/<score>``, all of `src.measures.ForecastScores` on the first test loader, and
+      ``test/<name>/<score>`` on the others, named by ``test_names`` of the data module, as in
+      ``test/domain/rmse``. RMSE, energy and divergence are in cells and time units.
+
+    Reference: Wang, Walters, Yu, Approximately equivariant networks for imperfectly symmetric
+    dynamics, ICML 2022.
+
+    Args:
+        net: maps n frames ``[B, 2 n, H, W]``, channels ordered (time, component), to the next
+            ``[B, 2, H, W]``.
+        optimizer: see `BaseModule`.
+        scheduler: see `BaseModule`.
+        num_inputs: n, as in the data module.
+        teacher_forcing: whether the network gets the true frames, instead of its own, in
+            training. Validation and test are always autoregressive.
+        training: `scheduler_interval`, `alpha`, `compile` and `channels_last` of `BaseModule`.
+
+    Raises:
+        TypeError, ValueError: if an argument has another type or lies outside its range; if
+            windows, data module or the network's output do not fit.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        optimizer: Callable[..., Optimizer],
+        scheduler: Callable[..., LRScheduler] | None = None,
+        *,
+        num_inputs: int,
+        teacher_forcing: bool = False,
+        **training: Any,
+    ) -> None:
+        super().__init__(net, optimizer, scheduler, **training)
+        check_positive_int("num_inputs", num_inputs)
+        self.num_inputs = num_inputs
+        self.teacher_forcing = teacher_forcing
+        self.velocity_scale: Tensor
+        self.register_buffer("velocity_scale", torch.ones(()))
+        self._scores: dict[str, ForecastScores] = {}
+
+    def setup(self, stage: str) -> None:
+        """Take over the scale of the training data; compile the network when asked to."""
+        super().setup(stage)
+        datamodule = self.trainer.datamodule
+        if datamodule is None:
+            return
+        _check_num_inputs(self.num_inputs, datamodule)
+        if stage == "fit":
+            self.velocity_scale.fill_(_scale_of(datamodule))
+
+    def network_inputs(self, batch: Tensor) -> Tensor:
+        """The first frames of windows, as the network gets them: ``[B, 2 num_inputs, H, W]``."""
+        self._check_window(batch)
+        return (batch[:, : self.num_inputs] / self.velocity_scale).flatten(1, 2)
+
+    def forecast(self, window: Tensor) -> Tensor:
+        """Forecast all frames of windows but the first ``num_inputs``, which alone are read.
+
+        Args:
+            window: [B, T, 2, H, W], in cells per time unit.
+
+        Returns:
+            [B, T - num_inputs, 2, H, W], in cells per time unit.
+        """
+        self._check_window(window)
+        return self._roll_out(window / self.velocity_scale) * self.velocity_scale
+
+    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+        """The loss L of a batch."""
+        self._check_window(batch)
+        frames = batch / self.velocity_scale
+        forecast = self._roll_out(frames, teacher_forcing=self.teacher_forcing)
+        error = (forecast - frames[:, self.num_inputs :]).square().mean()
+        loss = self._penalised(error)
+        self._log_mean("train/mse", error, len(batch))
+        self._log_mean("train/loss", loss, len(batch))
+        return loss
+
+    def validation_step(self, batch: Tensor, batch_idx: int) -> None:
+        """Error of the forecasts of validation windows."""
+        forecast = self._score("val", batch)
+        error = (forecast - batch[:, self.num_inputs :]) / self.velocity_scale
+        self._log_mean("val/loss", error.square().mean(), len(batch))
+
+    def on_validation_epoch_start(self) -> None:
+        """Start the scores anew."""
+        self._scores.clear()
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the error over all validation windows."""
+        rmse = self._scores["val"].compute()["rmse"]
+        self.log("val/rmse", rmse, prog_bar=True, sync_dist=True)
+
+    def on_test_epoch_start(self) -> None:
+        """Start the scores anew."""
+        self._scores.clear()
+
+    def test_step(self, batch: Tensor, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Scores of the forecasts of test windows."""
+        self._score(self._test_prefix(dataloader_idx), batch)
+
+    def on_test_epoch_end(self) -> None:
+        """Log the scores over all windows of each test loader."""
+        for prefix, scores in self._scores.items():
+            values = {f"{prefix}/{name}": value for name, value in scores.compute().items()}
+            self.log_dict(values, sync_dist=True)
+
+    def _roll_out(self, frames: Tensor, teacher_forcing: bool = False) -> Tensor:
+        """[B, T, 2, H, W] -> [B, T - num_inputs, 2, H, W], in units of the scale."""
+        known = list(frames[:, : self.num_inputs].unbind(1))
+        forecasts = []
+        with kernels_built_once(self.net):
+            for truth in frames[:, self.num_inputs :].unbind(1):
+                output = self(torch.cat(known[-self.num_inputs :], 1))
+                _check_output(output, truth)
+                forecasts.append(output)
+                known.append(truth if teacher_forcing else output)
+        return torch.stack(forecasts, 1)
+
+    def _score(self, prefix: str, window: Tensor) -> Tensor:
+        """Forecast windows, and add the forecasts to the scores of that prefix."""
+        forecast = self.forecast(window)
+        if prefix not in self._scores:
+            self._scores[prefix] = ForecastScores().to(window.device)
+        truth, last = window[:, self.num_inputs :], window[:, self.num_inputs - 1]
+        self._scores[prefix].update(forecast.detach(), truth, last)
+        return forecast
+
+    def _test_prefix(self, index: int) -> str:
+        if index == 0:
+            return "test"
+        names = getattr(self.trainer.datamodule, "test_names", ())
+        return f"test/{names[index] if index < len(names) else f'loader_{index}'}"
+
+    def _check_window(self, window: Tensor) -> None:
+        if not isinstance(window, Tensor) or window.ndim != 5 or window.shape[2] != 2:
+            got = list(window.shape) if isinstance(window, Tensor) else type(window).__name__
+            raise ValueError(
+                "a batch must be windows of velocity frames, [batch, time, 2, height, width]; got "
+                f"{got}. Use a data module that makes such windows, such as data=smoke_level."
+            )
+        if window.shape[1] <= self.num_inputs:
+            raise ValueError(
+                "a window must be longer than `num_inputs`, so that there is a frame to forecast; "
+                f"got windows of {window.shape[1]} frames and num_inputs={self.num_inputs}. Use "
+                f"windows of at least {self.num_inputs + 1} frames, or fewer inputs."
+            )
+
+
+def _check_output(output: Tensor, truth: Tensor) -> None:
+    if output.shape != truth.shape:
+        raise ValueError(
+            "the network must give the next velocity frame, [batch, 2, height, width] = "
+            f"{list(truth.shape)}; got {list(output.shape)}. Use a network of two output channels "
+            "that keeps height and width."
+        )
+
+
+def _check_num_inputs(num_inputs: int, datamodule: LightningDataModule) -> None:
+    given = getattr(datamodule, "num_inputs", num_inputs)
+    if given != num_inputs:
+        raise ValueError(
+            "`num_inputs` of the model must be that of the data; got "
+            f"model.num_inputs={num_inputs} and data.num_inputs={given}. Set both to the same "
+            "number of frames."
+        )
+
+
+def _scale_of(datamodule: LightningDataModule) -> float:
+    scale = getattr(datamodule, "velocity_scale", None)
+    if not isinstance(scale, int | float) or not math.isfinite(scale) or scale <= 0:
+        raise ValueError(
+            "the data module must have a `velocity_scale`, the root mean square of the training "
+            f"frames, above 0; got {scale!r}. Use velocities that are not all zero, such as "
+            "data=smoke_level."
+        )
+    return float(scale)

@@ -1,0 +1,82 @@
+"""Windows of velocity frames small enough to train on in a test, and a network for them."""
+
+import torch
+from lightning import LightningDataModule, Trainer
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+
+class WindowSet(Dataset):
+    """Windows [N, T, 2, H, W] in memory, from which a loader takes a whole batch at once."""
+
+    def __init__(self, windows):
+        self.windows = windows
+
+    def __len__(self):
+        return len(self.windows)
+
+    def __getitem__(self, index):
+        return self.windows[index]
+
+    def __getitems__(self, indices):
+        return self.windows[torch.tensor(indices)]
+
+
+def make_windows(number, length, size=6, seed=0):
+    """Noise that fades from frame to frame, of RMS 3 at first."""
+    generator = torch.Generator().manual_seed(seed)
+    first = 3 * torch.randn(number, 1, 2, size, size, generator=generator)
+    return first * 0.8 ** torch.arange(length).view(1, -1, 1, 1, 1)
+
+
+def loader(windows, batch_size=4):
+    return DataLoader(WindowSet(windows), batch_size, collate_fn=lambda batch: batch)
+
+
+class TinyWindows(LightningDataModule):
+    """10 training, 6 validation, 7 + 5 test windows; batches of 4, always in the same order."""
+
+    test_names = ("future", "domain")
+    image_shape = (2, 6, 6)
+
+    def __init__(self, num_inputs=2, train_horizon=3, test_horizon=5, velocity_scale=2.5):
+        super().__init__()
+        self.num_inputs = num_inputs
+        self.velocity_scale = velocity_scale
+        lengths = [num_inputs + horizon for horizon in (train_horizon, test_horizon)]
+        self.train = make_windows(10, lengths[0], seed=1)
+        self.val = make_windows(6, lengths[0], seed=2)
+        self.tests = [make_windows(7, lengths[1], seed=3), make_windows(5, lengths[1], seed=4)]
+
+    def setup(self, stage=None):
+        """Nothing: the windows are there."""
+
+    def train_dataloader(self):
+        return loader(self.train)
+
+    def val_dataloader(self):
+        return loader(self.val)
+
+    def test_dataloader(self):
+        return [loader(windows) for windows in self.tests]
+
+
+class TinyForecaster(nn.Module):
+    """Two ordinary convolutions and the last frame."""
+
+    def __init__(self, num_inputs=2):
+        super().__init__()
+        torch.manual_seed(0)
+        first = nn.Sequential(nn.Conv2d(2 * num_inputs, 4, 3, padding=1), nn.ELU())
+        self.blocks = nn.Sequential(first, nn.Conv2d(4, 2, 3, padding=1))
+
+    def forward(self, x):
+        return x[:, -2:] + 0.1 * self.blocks(x)
+
+
+def make_trainer(folder, **options):
+    """A trainer that trains for one epoch on the CPU and says nothing."""
+    defaults = {"accelerator": "cpu", "devices": 1, "max_epochs": 1, "logger": False}
+    quiet = {"enable_checkpointing": False, "enable_progress_bar": False}
+    quiet |= {"enable_model_summary": False, "num_sanity_val_steps": 0}
+    return Trainer(default_root_dir=folder, **{**defaults, **quiet, **options})
