@@ -12,6 +12,8 @@ from src.utils.resolvers import is_run_directory
 
 MAX_SEED = 2**32 - 1
 SPLITS = ("train", "val", "test")
+CLASSIFICATION = "src.models.classification_module.ClassificationModule"
+FORECASTING = "src.models.forecasting_module.ForecastingModule"
 
 
 def _is_int(value: Any) -> bool:
@@ -134,8 +136,32 @@ def _starting_point_problems(config: DictConfig) -> list[str]:
     return []
 
 
+def _task_problems(config: DictConfig) -> list[str]:
+    """Whether model, data and the metric of the best epoch are of one task."""
+    target, data = OmegaConf.select(config, "model._target_"), OmegaConf.select(config, "data")
+    if target not in (CLASSIFICATION, FORECASTING) or not OmegaConf.is_dict(data):
+        return []
+    forecasts, example = target == FORECASTING, "experiment=rgcnn_smoke"
+    if forecasts != ("num_inputs" in data):
+        got = "a model that forecasts" if forecasts else "a model that classifies"
+        data_options = "data=smoke_level" if forecasts else "data=rotmnist"
+        return [
+            "`model` and `data` must be of one task: *_smoke models forecast smoke_* data, the "
+            f"others classify images; got {got} and data._target_={data.get('_target_')}. Use "
+            f"{data_options}, another model, or an experiment, e.g. {example}."
+        ]
+    monitor = OmegaConf.select(config, "callbacks.checkpoint.monitor")
+    if forecasts and monitor == "val/acc":
+        return [
+            "`callbacks.checkpoint.monitor` must be a metric of the model; got 'val/acc' for one "
+            "that forecasts. Use callbacks=smoke, or callbacks.checkpoint.monitor=val/rmse with "
+            "callbacks.checkpoint.mode=min."
+        ]
+    return []
+
+
 def check_config(config: DictConfig) -> None:
-    """Check the keys of `CHECKS` that stand in `config`.
+    """Check the keys of `CHECKS` that stand in `config`, and that its parts fit together.
 
     Raises:
         UserError: naming every key whose value breaks its rule, the value, and a fix.
@@ -147,6 +173,6 @@ def check_config(config: DictConfig) -> None:
         value = _value(config, check.key)
         if not check.test(value):
             broken.append(f"`{check.key}` {check.rule}; got {value!r}. {check.fix}")
-    broken += _starting_point_problems(config)
+    broken += _starting_point_problems(config) + _task_problems(config)
     if broken:
         raise UserError("\n".join(broken))

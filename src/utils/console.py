@@ -30,6 +30,7 @@ def quiet_third_party() -> None:
     """Leave Lightning's advertisements and hints out of the console; its warnings stay."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    logging.getLogger("numexpr").setLevel(logging.WARNING)  # PhiFlow's and blosc2's
     for message in NOISE:
         warnings.filterwarnings("ignore", message=message)
 

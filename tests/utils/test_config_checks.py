@@ -92,3 +92,42 @@ def test_a_run_is_resumed_or_starts_from_a_checkpoint(tmp_path):
 def test_an_evaluation_needs_a_checkpoint(path):
     with pytest.raises(UserError, match="`ckpt_path` must be the checkpoint to evaluate; got none"):
         check_config(OmegaConf.create({"split": "val", "ckpt_path": path}))
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "monitor", "message"),
+    [
+        ("forecasting_module.ForecastingModule", {}, "val/rmse", "one task.*Use data=smoke_level"),
+        (
+            "classification_module.ClassificationModule",
+            {"num_inputs": 1},
+            "val/acc",
+            "one task.*Use data=rotmnist",
+        ),
+        (
+            "forecasting_module.ForecastingModule",
+            {"num_inputs": 1},
+            "val/acc",
+            "must be a metric of the model; got 'val/acc'.*Use callbacks=smoke",
+        ),
+    ],
+)
+def test_model_data_and_monitor_of_two_tasks_are_told(model, data, monitor, message):
+    config = {
+        "model": {"_target_": f"src.models.{model}"},
+        "data": data,
+        "callbacks": {"checkpoint": {"monitor": monitor}},
+    }
+    with pytest.raises(UserError, match=message):
+        check_config(OmegaConf.create(config))
+
+
+def test_tasks_that_fit_and_models_of_others_pass():
+    for data, monitor, model in (
+        ({"num_inputs": 1}, "val/rmse", "src.models.forecasting_module.ForecastingModule"),
+        ({}, "val/acc", "src.models.classification_module.ClassificationModule"),
+        ({}, "val/acc", "somebody.elses.Module"),
+    ):
+        callbacks = {"checkpoint": {"monitor": monitor}}
+        config = {"model": {"_target_": model}, "data": data, "callbacks": callbacks}
+        check_config(OmegaConf.create(config))
