@@ -41,6 +41,7 @@ class ForecastingModule(BaseModule):
       ``train/penalty``: the penalty, without alpha, of the weights at the end of the epoch.
     - ``val/loss``: the first term of L alone, so that networks compare whatever their alpha;
       ``val/rmse``.
+    - ``data/equivariance_error``, once, where the data module has one.
     - ``test/<score>``, all of `src.measures.ForecastScores` on the first test loader, and
       ``test/<name>/<score>`` on the others, named by ``test_names`` of the data module, as in
       ``test/domain/rmse``. RMSE, energy and divergence are in cells and time units.
@@ -90,6 +91,15 @@ class ForecastingModule(BaseModule):
         _check_num_inputs(self.num_inputs, datamodule)
         if stage == "fit":
             self.velocity_scale.fill_(_scale_of(datamodule))
+
+    def on_train_start(self) -> None:
+        """Tell the loggers how far the data themselves are from equivariant, where it is known."""
+        super().on_train_start()
+        error = getattr(self.trainer.datamodule, "equivariance_error", None)
+        if error is None or self.trainer.global_step > 0 or not self.trainer.is_global_zero:
+            return
+        for logger in self.loggers:
+            logger.log_metrics({"data/equivariance_error": error, "epoch": 0}, step=0)
 
     def network_inputs(self, batch: Tensor) -> Tensor:
         """The first frames of windows, as the network gets them: ``[B, 2 num_inputs, H, W]``."""

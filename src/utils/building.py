@@ -51,6 +51,16 @@ def count_parameters(model: LightningModule) -> int:
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
+def degrees_of_freedom(model: LightningModule) -> dict[str, tuple[int, int]]:
+    """Dimensions that kernels can reach, and those of plain ones, of layers that tell, by name."""
+    layers = model.named_modules()
+    return {
+        name: layer.degrees_of_freedom()
+        for name, layer in layers
+        if hasattr(layer, "degrees_of_freedom")
+    }
+
+
 def checkpoint_callback(trainer: Trainer) -> BestAndLastCheckpoint | None:
     """The trainer's callback that keeps the best and the last checkpoint, if it has one."""
     found = (c for c in trainer.callbacks if isinstance(c, BestAndLastCheckpoint))

@@ -19,7 +19,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig, OmegaConf
 
-from src.utils.building import build_loggers, count_parameters
+from src.utils.building import build_loggers, count_parameters, degrees_of_freedom
 from src.utils.checkpoints import load_checkpoint
 from src.utils.config_checks import check_config
 from src.utils.console import apply_extras, quiet_third_party
@@ -67,6 +67,10 @@ class Run:
         """Build the loggers, after everything that may fail, and tell them the config."""
         self.summary["num_parameters"] = count_parameters(model)
         log.info("The network has %s parameters.", f"{self.summary['num_parameters']:,}")
+        if freedom := degrees_of_freedom(model):
+            self.summary["degrees_of_freedom"] = freedom
+            reached, plain = (sum(counts) for counts in zip(*freedom.values()))
+            log.info("Its kernels can reach %s of %s dimensions.", f"{reached:,}", f"{plain:,}")
         if trainer.fast_dev_run:
             return
         self.loggers.extend(build_loggers(self.config))

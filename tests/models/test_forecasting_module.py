@@ -7,6 +7,7 @@ from torch import nn
 from src.measures import divergence, relaxation_penalty
 from src.models.components.forecasters import RelaxedGCNNForecaster
 from src.models.forecasting_module import ForecastingModule
+from src.utils.csv_logger import MetricsCSVLogger, read_rows
 from tests.helpers.windows import TinyForecaster, TinyWindows, loader, make_trainer, make_windows
 
 pytestmark = [
@@ -210,6 +211,16 @@ def test_what_a_run_logs(tmp_path):
         }
         got = {name: tested[f"{prefix}/{name}"] for name in expected}
         assert got == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_equivariance_error_of_the_data_is_logged_once(tmp_path):
+    data = TinyWindows()
+    data.equivariance_error = 0.25
+    logger = MetricsCSVLogger(tmp_path)
+    trainer = make_trainer(tmp_path, logger=logger, max_epochs=2, log_every_n_steps=1)
+    trainer.fit(make_module(), datamodule=data)
+    rows = [row for row in read_rows(tmp_path / "metrics.csv") if "data/equivariance_error" in row]
+    assert [(row["step"], row["data/equivariance_error"]) for row in rows] == [("0", "0.25")]
 
 
 @pytest.mark.parametrize(("names", "prefix"), [(("future",), "loader_1"), (("a", "b"), "b")])

@@ -1,15 +1,18 @@
 import pytest
+import torch
 from lightning import Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 from omegaconf import OmegaConf
 from run_fakes import TinyNet
 
+from src.models.components.steerable import RelaxedSteerableConv
 from src.utils.building import (
     build,
     build_callbacks,
     build_loggers,
     checkpoint_callback,
     count_parameters,
+    degrees_of_freedom,
 )
 from src.utils.checkpoints import BestAndLastCheckpoint, StoredConfig
 from src.utils.errors import UserError
@@ -58,3 +61,11 @@ def test_the_checkpoint_callback_is_found(tmp_path):
     options = {"logger": False, "accelerator": "cpu", "enable_progress_bar": False}
     assert checkpoint_callback(Trainer(callbacks=[kept], **options)) is kept
     assert checkpoint_callback(Trainer(enable_checkpointing=False, **options)) is None
+
+
+def test_degrees_of_freedom_of_the_layers_that_tell():
+    layer = RelaxedSteerableConv(1, 2, 3, "c4", "scalar", "regular")
+    network = torch.nn.Sequential(torch.nn.Conv2d(1, 1, 3), layer)
+    reached, plain = degrees_of_freedom(network)["1"]
+    assert list(degrees_of_freedom(network)) == ["1"]
+    assert 0 < reached <= plain == 2 * 4 * 9
