@@ -21,7 +21,7 @@ import torch.nn.functional as F  # noqa: E402
 from torch import Tensor  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
-from scripts.benchmarks.tables import Table  # noqa: E402
+from scripts.benchmarks.tables import Table, report  # noqa: E402
 from src.models.components.e2cnn import E2Conv  # noqa: E402
 from src.models.components.gcnn import GroupConv, LiftingConv  # noqa: E402
 from src.models.components.gcnn.actions import (  # noqa: E402
@@ -30,8 +30,6 @@ from src.models.components.gcnn.actions import (  # noqa: E402
 )
 from src.models.components.gcnn.harmonics import degrees_of_freedom  # noqa: E402
 from src.models.components.gcnn.kernels import INTERPOLATIONS  # noqa: E402
-from src.utils.environment import describe_environment  # noqa: E402
-from src.utils.files import write_json  # noqa: E402
 
 CASES = [("c8", 3), ("c8", 5), ("c8", 7), ("c16", 7)]
 SIZE = 41  # pixels, an odd number: the centre is a pixel
@@ -111,12 +109,7 @@ def main() -> None:
     arguments = parser.parse_args()
     rows = [measure(*case, arguments.seeds) for case in tqdm(CASES, leave=False)]
     table = Table(f"Equivariance error at one step, mean of {arguments.seeds} seeds", rows, NOTE)
-    print(table.markdown())
-    if arguments.output is not None:
-        environment = describe_environment(ROOT, seed=0)
-        for machine in ("command", "directory"):  # paths of this machine
-            del environment[machine]
-        write_json(arguments.output, {"environment": environment, **table.record()})
+    report([table], arguments)
 
 
 if __name__ == "__main__":

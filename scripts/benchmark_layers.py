@@ -14,9 +14,7 @@ import torch  # noqa: E402
 
 from scripts.benchmarks import data, layers, memory, networks  # noqa: E402
 from scripts.benchmarks.settings import Settings  # noqa: E402
-from scripts.benchmarks.tables import Table  # noqa: E402
-from src.utils.environment import describe_environment  # noqa: E402
-from src.utils.files import write_json  # noqa: E402
+from scripts.benchmarks.tables import Table, report  # noqa: E402
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
 PARTS = ("lifting", "group", "networks", "memory", "data")
@@ -57,17 +55,7 @@ def main() -> None:
     settings = Settings(
         arguments.rounds, arguments.device, DTYPES[arguments.dtype], arguments.compile
     )
-    tables = run(arguments, settings)
-    print("\n".join(table.markdown() for table in tables))
-    if arguments.output is not None:
-        environment = describe_environment(ROOT, seed=0)
-        for machine in ("command", "directory"):  # paths of this machine
-            del environment[machine]
-        options = {key: str(value) for key, value in vars(arguments).items() if key != "data_dir"}
-        tables = [table.record() for table in tables]
-        write_json(
-            arguments.output, {"options": options, "environment": environment, "tables": tables}
-        )
+    report(run(arguments, settings), arguments)
 
 
 if __name__ == "__main__":

@@ -13,8 +13,7 @@ ROOT = rootutils.setup_root(__file__, indicator=".project-root", pythonpath=True
 import torch  # noqa: E402
 
 from scripts.benchmarks import smoke  # noqa: E402
-from src.utils.environment import describe_environment  # noqa: E402
-from src.utils.files import write_json  # noqa: E402
+from scripts.benchmarks.tables import report  # noqa: E402
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -40,14 +39,7 @@ def main() -> None:
     table = smoke.benchmark(
         arguments.plumes, arguments.steps, arguments.solvers, arguments.rounds, arguments.device
     )
-    print(table.markdown())
-    if arguments.output is not None:
-        environment = describe_environment(ROOT, seed=0)
-        for machine in ("command", "directory"):  # paths of this machine
-            del environment[machine]
-        options = {key: str(value) for key, value in vars(arguments).items()}
-        record = {"options": options, "environment": environment, "tables": [table.record()]}
-        write_json(arguments.output, record)
+    report([table], arguments)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,15 @@
 """Results as Markdown and as JSON."""
 
+import argparse
 from dataclasses import asdict, dataclass, is_dataclass
+from pathlib import Path
 from typing import Any
+
+from src.utils.environment import describe_environment
+from src.utils.files import write_json
+
+ROOT = Path(__file__).resolve().parents[2]
+OF_THIS_MACHINE = ("command", "directory", "data_dir")  # what would put its paths into a record
 
 
 @dataclass(frozen=True)
@@ -31,6 +39,29 @@ class Table:
         """The table for a JSON file, all digits kept."""
         rows = [{column: _number(value) for column, value in row.items()} for row in self.rows]
         return {"title": self.title, "note": self.note, "rows": rows}
+
+
+def report(tables: list[Table], arguments: argparse.Namespace) -> None:
+    """Print tables; write them as JSON, with options, versions, commit and hardware, if asked to.
+
+    Args:
+        tables: what was measured.
+        arguments: options of the command line; ``output`` is the JSON file, or None.
+    """
+    print("\n".join(table.markdown() for table in tables))
+    if arguments.output is None:
+        return
+    environment = describe_environment(ROOT, seed=0)
+    record = {
+        "options": _without_paths({key: str(value) for key, value in vars(arguments).items()}),
+        "environment": _without_paths(environment),
+        "tables": [table.record() for table in tables],
+    }
+    write_json(arguments.output, record)
+
+
+def _without_paths(entries: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in entries.items() if key not in OF_THIS_MACHINE}
 
 
 def _line(cells: list[str]) -> str:

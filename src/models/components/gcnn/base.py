@@ -207,14 +207,14 @@ def fibre_transform(group: Group, kernel_size: int, interpolation: str, in_type:
 def fibre_permutation(
     group: Group, kernel_size: int, interpolation: str, in_type: str
 ) -> Tensor | None:
-    """[|G|, fibre k^2], the row of ones in each row of `fibre_transform`; None if there is none.
+    """[|G|, fibre k^2], the place of the one in each row of `fibre_transform`.
 
-    A_g is a permutation where g maps the grid to itself, but for vectors, which change sign.
+    None where A_g does more than permute: T_g off the grid, or rho(g) with a change of sign.
     """
-    turns = kernel_transform(group, kernel_size, interpolation)
-    if in_type == "vector" or not _is_permutation(turns):
-        return None
-    return fibre_transform(group, kernel_size, interpolation, in_type).argmax(-1)
+    if not _is_permutation(kernel_transform(group, kernel_size, interpolation)):
+        return None  # before rho(g) makes large matrices of it
+    transform = fibre_transform(group, kernel_size, interpolation, in_type)
+    return transform.argmax(-1) if _is_permutation(transform) else None
 
 
 def _is_permutation(transform: Tensor) -> bool:
