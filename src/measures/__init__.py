@@ -8,12 +8,15 @@ from .equivariance import (
     equivariance_errors_per_layer,
 )
 from .forecast import ForecastScores, divergence, kinetic_energy, persistence, squared_error
+from .objective import Objective, Weights
 from .optimization import grad_norm, update_ratio
 from .relaxed_weights import relaxation_penalty, relaxed_weight_error, relaxed_weight_errors
 
 __all__ = [
     "EquivarianceErrors",
     "ForecastScores",
+    "Objective",
+    "Weights",
     "divergence",
     "equivariance_error",
     "equivariance_errors",

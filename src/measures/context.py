@@ -32,6 +32,25 @@ def evaluation_mode(model: nn.Module) -> Iterator[nn.Module]:
 
 
 @contextmanager
+def as_written(model: nn.Module) -> Iterator[nn.Module]:
+    """Call modules as they are written: what `module.compile()` made of them is set aside.
+
+    A compiled module would pass over new hooks, and be compiled again for replaced parameters.
+
+    Yields:
+        The model.
+    """
+    compiled = [(module, module._compiled_call_impl) for module in model.modules()]
+    try:
+        for module, _ in compiled:
+            module._compiled_call_impl = None
+        yield model
+    finally:
+        for module, implementation in compiled:
+            module._compiled_call_impl = implementation
+
+
+@contextmanager
 def preserved_rng() -> Iterator[None]:
     """Restore the random state of Python, NumPy and torch (CPU and every CUDA device)."""
     python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002

@@ -15,7 +15,7 @@ from src.models.components.gcnn.actions import (
 from src.models.components.gcnn.groups import Group, make_group
 from src.models.components.gcnn.kernels import IMAGE_INTERPOLATIONS
 
-from .context import evaluation_mode, preserved_rng
+from .context import as_written, evaluation_mode, preserved_rng
 from .recording import recorded_outputs
 
 Batch = Tensor | Sequence[Tensor]
@@ -199,6 +199,7 @@ def _measure(
     means = {name: _RunningMean() for name in (_NETWORK, *layers)}
     with (
         evaluation_mode(model),
+        as_written(model),
         preserved_rng(),
         torch.no_grad(),
         recorded_outputs(layers) as recorded,
@@ -206,13 +207,13 @@ def _measure(
         for batch in batches:
             images = batch if isinstance(batch, Tensor) else batch[0]
             action.check(input, images, "the input")
-            expected = {_NETWORK: _run(model, images), **recorded.take()}
+            expected = {_NETWORK: model(images), **recorded.take()}
             kinds = {name: _representation(features) for name, features in expected.items()}
             kinds[_NETWORK] = output
             for name, kind in kinds.items():
                 action.check(kind, expected[name], f"the output of {name or 'the network'}")
             for g in chosen:
-                got = {_NETWORK: _run(model, action(input, images, g)), **recorded.take()}
+                got = {_NETWORK: model(action(input, images, g)), **recorded.take()}
                 for name, kind in kinds.items():
                     turned = action(kind, expected[name], g)
                     means[name].add(_relative_distance(got[name], turned, expected[name]))
@@ -222,11 +223,6 @@ def _measure(
         )
     errors = {name: mean.value() for name, mean in means.items() if mean.count}
     return EquivarianceErrors(errors.pop(_NETWORK), errors)
-
-
-def _run(model: nn.Module, images: Tensor) -> Tensor:
-    """Call the model as it is written: one compiled in place would pass over new hooks."""
-    return model._call_impl(images)
 
 
 def _relative_distance(got: Tensor, expected: Tensor, reference: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from src.measures import relaxation_penalty
+from src.measures import Objective, relaxation_penalty
 from src.utils.seeding import SeededEpochs
 
 
@@ -24,7 +24,7 @@ class BaseModule(SeededEpochs):
     the penalty, without alpha, of the weights that the epoch ended with. Schedules that follow
     a metric follow ``val/loss``.
 
-    Subclasses define the steps and ``network_inputs``.
+    Subclasses define the steps, ``network_inputs`` and ``objective``.
 
     Args:
         net: the network.
@@ -80,6 +80,10 @@ class BaseModule(SeededEpochs):
 
     def network_inputs(self, batch: Any) -> Tensor:
         """What the network is given for a batch, for callbacks that measure the network."""
+        raise NotImplementedError
+
+    def objective(self, batches: Sequence[Any]) -> Objective:
+        """The data loss on these batches as a function of the network's weights."""
         raise NotImplementedError
 
     def setup(self, stage: str) -> None:

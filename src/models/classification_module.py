@@ -1,6 +1,6 @@
 """Training and evaluation of a network that classifies images."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch.nn.functional as F
@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics.classification import MulticlassAccuracy
+
+from src.measures import Objective
 
 from .base_module import BaseModule
 
@@ -61,6 +63,10 @@ class ClassificationModule(BaseModule):
     def network_inputs(self, batch: Batch) -> Tensor:
         """The images ``[B, C, H, W]`` of a batch."""
         return batch[0]
+
+    def objective(self, batches: Sequence[Batch]) -> Objective:
+        """The cross-entropy on these batches."""
+        return Objective(self.net, nn.CrossEntropyLoss(), list(batches))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss L of a batch."""

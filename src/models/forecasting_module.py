@@ -1,7 +1,7 @@
 """Training and evaluation of a network that forecasts velocity fields."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -10,11 +10,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from src.measures import ForecastScores
+from src.measures import ForecastScores, Objective
 
 from .base_module import BaseModule
 from .components.checks import check_positive_int
 from .components.gcnn.caching import kernels_built_once
+from .components.rollout import Rollout, roll_out
 
 
 class ForecastingModule(BaseModule):
@@ -106,6 +107,16 @@ class ForecastingModule(BaseModule):
         self._check_window(batch)
         return (batch[:, : self.num_inputs] / self.velocity_scale).flatten(1, 2)
 
+    def objective(self, batches: Sequence[Tensor]) -> Objective:
+        """The first term of L on these windows, with the network's own forecasts as inputs."""
+        data = []
+        for window in batches:
+            self._check_window(window)
+            frames = window / self.velocity_scale
+            data.append((frames[:, : self.num_inputs], frames[:, self.num_inputs :]))
+        horizon = data[0][1].shape[1] if data else 1
+        return Objective(Rollout(self.net, horizon), nn.MSELoss(), data)
+
     def forecast(self, window: Tensor) -> Tensor:
         """Forecast all frames of windows but the first ``num_inputs``, which alone are read.
 
@@ -160,15 +171,15 @@ class ForecastingModule(BaseModule):
 
     def _roll_out(self, frames: Tensor, teacher_forcing: bool = False) -> Tensor:
         """[B, T, 2, H, W] -> [B, T - num_inputs, 2, H, W], in units of the scale."""
-        known = list(frames[:, : self.num_inputs].unbind(1))
-        forecasts = []
+        known, truth = frames.split((self.num_inputs, frames.shape[1] - self.num_inputs), 1)
+
+        def step(inputs: Tensor) -> Tensor:
+            output = self(inputs)
+            _check_output(output, truth[:, 0])
+            return output
+
         with kernels_built_once(self.net):
-            for truth in frames[:, self.num_inputs :].unbind(1):
-                output = self(torch.cat(known[-self.num_inputs :], 1))
-                _check_output(output, truth)
-                forecasts.append(output)
-                known.append(truth if teacher_forcing else output)
-        return torch.stack(forecasts, 1)
+            return roll_out(step, known, truth.shape[1], truth if teacher_forcing else None)
 
     def _score(self, prefix: str, window: Tensor) -> Tensor:
         """Forecast windows, and add the forecasts to the scores of that prefix."""

@@ -1,0 +1,56 @@
+"""Autoregressive forecasts: a network applied to its own outputs."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from .gcnn.caching import kernels_built_once
+
+
+def roll_out(
+    step: Callable[[Tensor], Tensor], known: Tensor, horizon: int, truth: Tensor | None = None
+) -> Tensor:
+    r"""Apply a network once per frame to forecast, to the last n frames seen or made so far.
+
+    .. math:: \hat v_t = f(\hat v_{t-n}, \dots, \hat v_{t-1}), \quad
+              \hat v_t = v_t \text{ for } t < n
+
+    Args:
+        step: f, maps [B, 2 n, H, W], channels ordered (time, component), to [B, 2, H, W].
+        known: the first n frames, [B, n, 2, H, W].
+        horizon: number of frames to forecast.
+        truth: [B, horizon, 2, H, W]; where given, f gets these frames in place of its own
+            (teacher forcing).
+
+    Returns:
+        [B, horizon, 2, H, W].
+    """
+    num_inputs = known.shape[1]
+    frames = list(known.unbind(1))
+    forecasts = []
+    for time in range(horizon):
+        forecasts.append(step(torch.cat(frames[-num_inputs:], 1)))
+        frames.append(forecasts[-1] if truth is None else truth[:, time])
+    return torch.stack(forecasts, 1)
+
+
+class Rollout(nn.Module):
+    """A network that forecasts one frame, as one that forecasts ``horizon`` of them.
+
+    Args:
+        net: see ``step`` of `roll_out`.
+        horizon: number of frames to forecast.
+
+    Shapes:
+        input [B, n, 2, H, W]; output [B, horizon, 2, H, W].
+    """
+
+    def __init__(self, net: nn.Module, horizon: int) -> None:
+        super().__init__()
+        self.net = net
+        self.horizon = horizon
+
+    def forward(self, known: Tensor) -> Tensor:
+        with kernels_built_once(self.net):
+            return roll_out(self.net, known, self.horizon)
