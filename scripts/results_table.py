@@ -1,18 +1,21 @@
 """Mean and standard deviation over seeds of finished runs, as a Markdown table and a figure.
 
-python scripts/results_table.py logs/train/multiruns/<date> [more folders] [--figure FILE.png]
+python scripts/results_table.py logs/train/multiruns/<sweep> [more folders] [--figure FILE.png]
 """
 
 import argparse
-import csv
-import json
 import statistics
 from collections import defaultdict
 from pathlib import Path
 
-import yaml
+import rootutils
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+ROOT = rootutils.setup_root(__file__, indicator=".project-root", pythonpath=True, dotenv=False)
+
+from src.utils.errors import UserError  # noqa: E402
+from src.utils.reporting.reading import StoredRun, read_all  # noqa: E402
 
 PANELS = {
     "val/acc": "validation accuracy",
@@ -23,34 +26,15 @@ COLUMNS = ("network", "parameters", "seeds", "test accuracy, %", "equivariance e
 COLUMNS += ("end",)
 
 
-class Run:
-    """A finished run, read from its directory."""
-
-    def __init__(self, directory: Path) -> None:
-        self.summary = json.loads((directory / "summary.json").read_text())
-        self.config = yaml.safe_load((directory / "config.yaml").read_text())
-        self.network = self.config["model"]["net"]["_target_"].rpartition(".")[2]
-        self.seed = self.summary["seed"]
-        with (directory / "metrics.csv").open(newline="") as file:
-            self.rows = list(csv.DictReader(file))
-
-    def curve(self, name: str) -> dict[int, float]:
-        """Values of a metric by the number of epochs trained."""
-        values = {}
-        for row in self.rows:
-            if row.get(name):
-                # dynamics carry the number themselves; Lightning counts epochs from zero
-                trained = row.get("epochs_trained") or float(row["epoch"]) + 1
-                values[int(float(trained))] = float(row[name])
-        return values
-
-
-def find_runs(folders: list[Path], metric: str) -> dict[str, list[Run]]:
+def find_runs(folders: list[Path], metric: str) -> dict[str, list[StoredRun]]:
     """Finished trainings below the folders that were tested by ``metric``, by network."""
+    try:
+        found = read_all(folders)
+    except UserError as error:
+        raise SystemExit(str(error)) from None
     runs = defaultdict(list)
-    for path in sorted(p for folder in folders for p in folder.rglob("summary.json")):
-        run = Run(path.parent)
-        trained = run.summary["status"] == "finished" and run.summary["task"] == "train"
+    for run in sorted(found.runs, key=lambda run: run.directory):
+        trained = run.status == "finished" and run.task == "train"
         if trained and metric in run.summary["test"]:
             runs[run.network].append(run)
     if not runs:
@@ -59,7 +43,7 @@ def find_runs(folders: list[Path], metric: str) -> dict[str, list[Run]]:
     return dict(sorted(runs.items()))
 
 
-def mean_accuracy(runs: list[Run]) -> float:
+def mean_accuracy(runs: list[StoredRun]) -> float:
     return statistics.mean(run.summary["test"]["test/acc"] for run in runs)
 
 
@@ -69,7 +53,7 @@ def spread(values: list[float], digits: int) -> str:
     return f"{text} ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else text
 
 
-def table(runs: dict[str, list[Run]]) -> str:
+def table(runs: dict[str, list[StoredRun]]) -> str:
     """One line per network, best first."""
     lines = ["| " + " | ".join(COLUMNS) + " |", "|---" * len(COLUMNS) + "|"]
     error = "dynamics/equivariance_error"
@@ -87,7 +71,7 @@ def table(runs: dict[str, list[Run]]) -> str:
     return "\n".join(lines)
 
 
-def draw_panel(axes: Axes, runs: dict[str, list[Run]], name: str, title: str) -> None:
+def draw_panel(axes: Axes, runs: dict[str, list[StoredRun]], name: str, title: str) -> None:
     """Every run as a thin line, the mean over seeds as a thick one."""
     for index, (network, group) in enumerate(runs.items()):
         curves = [curve for run in group if (curve := run.curve(name))]
@@ -105,7 +89,7 @@ def draw_panel(axes: Axes, runs: dict[str, list[Run]], name: str, title: str) ->
     axes.grid(alpha=0.3)
 
 
-def draw(runs: dict[str, list[Run]], path: Path) -> None:
+def draw(runs: dict[str, list[StoredRun]], path: Path) -> None:
     """Training dynamics of all networks, one panel per measure."""
     figure = Figure(figsize=(12, 3.6), layout="constrained")
     for axes, (name, title) in zip(figure.subplots(1, len(PANELS)), PANELS.items()):

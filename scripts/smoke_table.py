@@ -1,6 +1,6 @@
 """Test error of forecasts by network and level of the data, over seeds, as Markdown tables.
 
-python scripts/smoke_table.py logs/train/multiruns/<date> [more folders]
+python scripts/smoke_table.py logs/train/multiruns/<sweep> [more folders]
 """
 
 import argparse
@@ -11,12 +11,13 @@ import rootutils
 
 ROOT = rootutils.setup_root(__file__, indicator=".project-root", pythonpath=True, dotenv=False)
 
-from scripts.results_table import Run, find_runs, spread  # noqa: E402
+from scripts.results_table import find_runs, spread  # noqa: E402
+from src.utils.reporting.reading import StoredRun  # noqa: E402
 
 RMSE, PERSISTENCE = "test/rmse", "test/rmse_persistence"
 ERROR = "dynamics/equivariance_error"
 
-Cells = dict[tuple[str, int], list[Run]]
+Cells = dict[tuple[str, int], list[StoredRun]]
 
 
 def by_level(folders: list[Path]) -> Cells:
@@ -67,19 +68,19 @@ def _networks(cells: Cells) -> list[str]:
     return list(dict.fromkeys(network for network, _ in cells))
 
 
-def _of_level(cells: Cells, level: int) -> list[Run]:
+def _of_level(cells: Cells, level: int) -> list[StoredRun]:
     return [run for (_, found), group in cells.items() if found == level for run in group]
 
 
-def _parameters(runs: list[Run]) -> str:
+def _parameters(runs: list[StoredRun]) -> str:
     return ", ".join(sorted({f"{run.summary['num_parameters']:,}" for run in runs}))
 
 
-def _seeds(runs: list[Run]) -> str:
+def _seeds(runs: list[StoredRun]) -> str:
     return ", ".join(str(seed) for seed in sorted({run.seed for run in runs}))
 
 
-def _spread(runs: list[Run], metric: str) -> str:
+def _spread(runs: list[StoredRun], metric: str) -> str:
     return spread([run.summary["test"][metric] for run in runs], 3) if runs else "-"
 
 

@@ -22,6 +22,7 @@ def evaluate(config: DictConfig) -> dict[str, float]:
     """
     from src.utils.building import build
     from src.utils.checkpoints import load_weights
+    from src.utils.distributed import check_trainer, ending_processes
     from src.utils.results import run_evaluation
     from src.utils.run import open_run, prepare_evaluation
 
@@ -30,7 +31,9 @@ def evaluate(config: DictConfig) -> dict[str, float]:
         model = build(run.config, "model")
         load_weights(model, run.checkpoint, run.config.ckpt_path)
         trainer = build(run.config, "trainer", logger=False, enable_checkpointing=False)
-        return run_evaluation(run, trainer, model, datamodule)
+        check_trainer(trainer, model)
+        with ending_processes(trainer):
+            return run_evaluation(run, trainer, model, datamodule)
 
 
 @hydra.main(version_base="1.3", config_path=str(ROOT / "configs"), config_name="eval")

@@ -1,14 +1,19 @@
 """Every YAML file below `configs` composes, builds, trains a step and survives a round trip."""
 
+import inspect
 from pathlib import Path
 
 import pytest
 import yaml
 from hydra import compose, initialize_config_dir
+from hydra.types import RunMode
+from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from src.utils.building import build, count_parameters
 from src.utils.resolvers import register_resolvers
+from src.utils.search_space import read_space
+from src.utils.sweep_checks import offer_missing_launchers
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 SHORT = (
@@ -30,6 +35,7 @@ TINY_WINDOWS = (
     "callbacks.checkpoint.mode=min",
 )
 GROUP_NETWORKS = ("rgcnn", "gcnn", "e2cnn")
+SEVERAL = ("ddp", "ddp_sim", "fsdp")  # trainers of several processes: tests/test_distributed.py
 BASES = ("classification", "forecasting")  # what models share; part of each
 SMALL, PAPER = 20_000, 5_600_000  # parameters of `<network>_smoke` and `<network>_smoke_paper`
 
@@ -93,7 +99,7 @@ def test_experiments_on_smoke_fit_together(experiment):
     assert build(config, "model").net.num_inputs == config.data.num_inputs
     if grid_size := config.model.net.get("grid_size"):
         assert list(grid_size) == [config.data.resolution // config.data.coarsen] * 2
-    assert config.callbacks.equivariance_error.input == "vector"
+    assert build(config, "model").input_kind == "vector"
     assert config.callbacks.checkpoint.monitor == "val/rmse"
 
 
@@ -131,7 +137,9 @@ def test_models_that_forecast_have_equal_sizes(model, num_inputs):
 def test_callbacks(short_run, callbacks):
     forecasting = ("data=tiny_windows", "model=gcnn_smoke")
     task = forecasting if callbacks == "smoke" else ("model=gcnn",)
-    run = short_run(f"callbacks={callbacks}", "logger=csv", *task, *SHORT)
+    small = ("model.net.num_parameters=2000",) if callbacks == "curvature" else ()
+    small += ("callbacks.hessian.num_samples=4",) if callbacks == "curvature" else ()
+    run = short_run(f"callbacks={callbacks}", "logger=csv", *task, *small, *SHORT)
     assert run.summary["status"] == "finished"
 
 
@@ -147,7 +155,7 @@ def test_loggers(short_run, logger, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("trainer", options("trainer"))
+@pytest.mark.parametrize("trainer", [t for t in options("trainer") if t not in SEVERAL])
 def test_trainers(short_run, trainer):
     """On the CPU, whatever they ask for."""
     cpu = ("trainer.accelerator=cpu", "trainer.precision=32-true")
@@ -177,20 +185,51 @@ def test_searches_vary_values_that_exist(search):
         assert OmegaConf.select(config, key, default="missing") != "missing"
 
 
+@pytest.mark.parametrize("search", options("hparams_search"))
+def test_searches_have_a_space_for_optuna(search):
+    config = composed("search", f"hparams_search={search}", with_hydra=True)
+    assert config.hydra.mode.name == "RUN"
+    plain = OmegaConf.to_container(config)
+    assert read_space(plain["search"]["space"], plain, groups={"model"})
+
+
+@pytest.mark.parametrize("launcher", options("launcher"))
+def test_launchers_compose(launcher):
+    offer_missing_launchers()
+    config = composed("train", f"launcher={launcher}", with_hydra=True)
+    plugin = {"sequential": "basic", "slurm": "submitit_slurm"}.get(launcher, launcher)
+    assert config.hydra.runtime.choices["hydra/launcher"] == plugin
+    assert config.trainer.enable_progress_bar == (launcher == "sequential")
+    assert config.hydra.mode == (None if launcher == "sequential" else RunMode.MULTIRUN)
+
+
+@pytest.mark.parametrize("measure", options("measure"))
+def test_measures_compose(measure):
+    config = composed("measure", f"measure={measure}", "ckpt_path=a.ckpt")
+    names = set(options("measure")) - {"all"}
+    assert set(config.measure) == (names if measure == "all" else {measure})
+    for name, entry in config.measure.items():
+        probe = instantiate(entry.probe, _convert_="all")
+        assert probe.func.__name__ == name
+        inspect.signature(probe.func).bind(None, **probe.keywords)
+        assert set(entry) == {"split", "num_samples", "only", "probe"}
+
+
 @pytest.mark.parametrize("group", ["data", "extras", "hydra", "paths"])
 def test_other_groups_compose(group):
     for option in options(group):
         assert composed("train", f"{group}={option}")
 
 
-@pytest.mark.parametrize("name", ["train", "eval", "export", "generate"])
+@pytest.mark.parametrize("name", ["train", "eval", "export", "generate", "search"])
 def test_the_entry_points_configs_compose(name):
     config = composed(name)
-    names = set(yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())) - {"defaults"}
+    names = set(yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())) - {"defaults", "hydra"}
     assert names <= set(config)
 
 
 def test_no_group_of_configs_is_left_out():
     tested = {"experiment", "model", "callbacks", "logger", "trainer", "debug", "hparams_search"}
-    tested |= {"data", "extras", "hydra", "paths"}
+    tested |= {"data", "extras", "hydra", "launcher", "measure", "paths", "search"}
+    tested |= {"wandb_sweep"}  # in test_wandb_sweeps.py
     assert {path.name for path in CONFIGS.iterdir() if path.is_dir()} == tested

@@ -234,12 +234,14 @@ def test_extras_show_the_config(train, capsys):
 
 
 def test_a_multirun_gives_each_job_a_directory_and_survives_a_failing_one(train, tmp_path, capsys):
-    with pytest.raises(SystemExit):
+    with pytest.raises(SystemExit) as ended:
         train("--multirun", "model.net.width=8,0,12", "trainer.max_epochs=1")
     (sweep,) = tmp_path.glob("train/multiruns/*")
-    statuses = [(sweep / job / "summary.json").read_text() for job in "012"]
+    jobs = [next(sweep.glob(f"width-{width}-*")) for width in (8, 0, 12)]
+    statuses = [(job / "summary.json").read_text() for job in jobs]
     assert ['"status": "finished"' in status for status in statuses] == [True, False, True]
-    assert "`width` must be positive; got 0" in capsys.readouterr().err
+    assert "`width` must be positive; got 0" in ended.value.code
+    assert "This job failed: model.net: `width`" in capsys.readouterr().out
 
 
 def test_a_search_is_a_sweep_over_its_values(train, tmp_path):

@@ -3,7 +3,7 @@
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
-from torch import Tensor, nn, tensor
+from torch import tensor
 
 from src.models.components.checks import check_positive_int
 
@@ -32,6 +32,8 @@ class DynamicsCallback(Callback):
     Raises:
         ValueError: if k is not a positive integer.
     """
+
+    reads_weights = True
 
     def __init__(self, every_n_epochs: int = 1) -> None:
         check_positive_int("every_n_epochs", every_n_epochs)
@@ -70,7 +72,8 @@ class DynamicsCallback(Callback):
         self, trainer: Trainer, pl_module: LightningModule, epochs_trained: int
     ) -> dict[str, float]:
         self._measured_after = epochs_trained
-        values = self.measure(trainer, pl_module)
+        # Every process measures, so that none waits long; the figures are the first one's.
+        values = trainer.strategy.broadcast(self.measure(trainer, pl_module))
         row = {**values, EPOCHS_TRAINED: float(epochs_trained)} if values else {}
         self._logged = list(row)
         return row
@@ -97,20 +100,3 @@ def _is_last_epoch(trainer: Trainer) -> bool:
     out_of_epochs = trainer.current_epoch + 1 == trainer.max_epochs
     out_of_steps = 0 <= trainer.max_steps <= trainer.global_step
     return out_of_epochs or out_of_steps or trainer.should_stop
-
-
-def network_of(pl_module: LightningModule) -> nn.Module:
-    """The network inside a Lightning module (its ``net``), without `torch.compile`'s wrapper."""
-    network = getattr(pl_module, "net", pl_module)
-    return getattr(network, "_orig_mod", network)
-
-
-def inputs_of(pl_module: LightningModule, batch: Any) -> Tensor:
-    """What the network inside a Lightning module gets for a batch.
-
-    It is the module's ``network_inputs(batch)``; for a module without, the batch itself or its
-    first part.
-    """
-    if hasattr(pl_module, "network_inputs"):
-        return pl_module.network_inputs(batch)
-    return batch if isinstance(batch, Tensor) else batch[0]

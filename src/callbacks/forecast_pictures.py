@@ -44,6 +44,8 @@ class ForecastPictures(Callback):
         ValueError: if a number is not a positive integer.
     """
 
+    reads_weights = True
+
     def __init__(self, num_windows: int = 2, max_columns: int = 5) -> None:
         check_positive_int("num_windows", num_windows)
         check_positive_int("max_columns", max_columns)

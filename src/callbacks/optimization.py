@@ -32,6 +32,8 @@ class OptimizationDynamics(Callback):
         ValueError: if n is not a positive integer.
     """
 
+    reads_weights = True
+
     def __init__(self, every_n_steps: int = 1) -> None:
         check_positive_int("every_n_steps", every_n_steps)
         self.every_n_steps = every_n_steps

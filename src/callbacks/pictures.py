@@ -8,12 +8,11 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from torch import Tensor, nn
 
-from src.measures import relaxed_weight_error
+from src.measures import network_of, relaxed_weight_error
 from src.models.components.checks import check_positive_int
 from src.models.components.gcnn.groups import make_group
 from src.utils.figures import save_figure
 
-from .dynamics import network_of
 from .plots import element_axis, element_labels, plot_kernels, plot_relaxed_weights
 
 if TYPE_CHECKING:
@@ -41,6 +40,8 @@ class WeightPictures(Callback):
     Raises:
         ValueError: if ``max_channels`` is not a positive integer.
     """
+
+    reads_weights = True
 
     def __init__(self, max_channels: int = 8) -> None:
         check_positive_int("max_channels", max_channels)
@@ -103,7 +104,7 @@ def draw_relaxed_weights(network: nn.Module, when: str) -> "Figure | None":
 
 def _draw_over_group(layers: dict[str, nn.Module], when: str) -> "Figure":
     errors = {name: relaxed_weight_error(layer).item() for name, layer in layers.items()}
-    weights = {name: layer.relaxed_weights for name, layer in layers.items()}
+    weights = {name: layer.effective_weights() for name, layer in layers.items()}
     group = next(iter(layers.values())).group
     title = f"Relaxed weights over {group.name.upper()}, {when}"
     return plot_relaxed_weights(weights, errors, element_labels(group), element_axis(group), title)
@@ -112,7 +113,7 @@ def _draw_over_group(layers: dict[str, nn.Module], when: str) -> "Figure":
 @torch.no_grad()
 def _draw_over_positions(layers: dict[str, nn.Module], when: str) -> "Figure":
     """Each map [H, W] less its mean, by layer and bank; of the layers like the first one."""
-    maps = {name: layer.relaxed_weights for name, layer in layers.items()}
+    maps = {name: layer.effective_weights() for name, layer in layers.items()}
     shape = next(iter(maps.values())).shape
     maps = {name: w.flip(-2) for name, w in maps.items() if w.shape == shape}  # rows run upwards
     table = torch.stack(list(maps.values()))

@@ -2,9 +2,9 @@
 
 from lightning import LightningModule, Trainer
 
-from src.measures import relaxed_weight_error, relaxed_weight_errors
+from src.measures import network_of, relaxed_weight_error, relaxed_weight_errors
 
-from .dynamics import DynamicsCallback, network_of
+from .dynamics import DynamicsCallback
 
 
 class RelaxedWeights(DynamicsCallback):

@@ -1,18 +1,14 @@
-"""Fixed subsets of the validation and test data."""
+"""Fixed subsets of the training, validation and test data of a trainer."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from lightning import LightningDataModule, Trainer
 from lightning.pytorch.trainer.states import RunningStage
 from lightning.pytorch.utilities.model_helpers import is_overridden
-from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset, Subset
 
+from src.data.components.samples import Batch, first_loader, first_samples, spread_samples
 from src.measures import preserved_rng
-from src.measures.equivariance import Batch
-from src.utils.figures import spread
 
 
 def validation_subset(trainer: Trainer, num_samples: int) -> list[Batch]:
@@ -34,7 +30,23 @@ def validation_subset(trainer: Trainer, num_samples: int) -> list[Batch]:
     if loader is None:
         return []
     with preserved_rng(), _validating(trainer):
-        return _read(trainer, loader, range(num_samples), num_samples)
+        return _moved(trainer, first_samples(loader, num_samples))
+
+
+def training_subset(trainer: Trainer, num_samples: int) -> list[Batch]:
+    """Samples at equal distances over the training data, as they are without augmentation.
+
+    The rest is as in `validation_subset`.
+    """
+    datamodule = trainer.datamodule
+    has_own = datamodule is not None and is_overridden(
+        "train_dataloader", datamodule, LightningDataModule
+    )
+    loader = first_loader(datamodule.train_dataloader() if has_own else trainer.train_dataloader)
+    if loader is None:
+        return []
+    with preserved_rng(), _validating(trainer):
+        return _moved(trainer, spread_samples(loader, num_samples))
 
 
 def spread_test_subset(trainer: Trainer, num_samples: int) -> list[Batch]:
@@ -47,12 +59,11 @@ def spread_test_subset(trainer: Trainer, num_samples: int) -> list[Batch]:
         trainer: a trainer that is testing.
         num_samples: at most so many samples; all, if there are fewer.
     """
-    loader = _first_loader(trainer.test_dataloaders)
+    loader = first_loader(trainer.test_dataloaders)
     if loader is None:
         return []
-    size = len(loader.dataset) if _has_indices(loader) else num_samples
     with preserved_rng():
-        return _read(trainer, loader, spread(size, num_samples), num_samples)
+        return _moved(trainer, spread_samples(loader, num_samples))
 
 
 @contextmanager
@@ -69,51 +80,13 @@ def _validating(trainer: Trainer) -> Iterator[None]:
 def _validation_loader(trainer: Trainer) -> Iterable[Batch] | None:
     datamodule = trainer.datamodule
     if datamodule is not None and is_overridden("val_dataloader", datamodule, LightningDataModule):
-        return _first_loader(datamodule.val_dataloader())
-    return _first_loader(trainer.val_dataloaders)
+        return first_loader(datamodule.val_dataloader())
+    return first_loader(trainer.val_dataloaders)
 
 
-def _first_loader(loaders: Any) -> Iterable[Batch] | None:
-    if isinstance(loaders, Mapping):
-        loaders = list(loaders.values())
-    if isinstance(loaders, list | tuple):
-        return loaders[0] if loaders else None
-    return loaders
-
-
-def _has_indices(loader: Any) -> bool:
-    """Whether samples can be taken from a loader's data set in any order."""
-    return isinstance(loader, DataLoader) and not isinstance(loader.dataset, IterableDataset)
-
-
-def _read(trainer: Trainer, loader: Any, indices: Sequence[int], most: int) -> list[Batch]:
-    """At most so many samples, on the module's device and in its precision."""
-    batches = _first_samples(_in_order(loader, indices), most)
+def _moved(trainer: Trainer, batches: list[Batch]) -> list[Batch]:
+    """Batches on the module's device and in its precision."""
     return [
         trainer.strategy.batch_to_device(trainer.precision_plugin.convert_input(batch))
         for batch in batches
     ]
-
-
-def _in_order(loader: Any, indices: Sequence[int]) -> Iterable[Batch]:
-    """Read a data loader's data set at these indices, without shuffling and worker processes."""
-    if not _has_indices(loader):
-        return loader
-    indices = [index for index in indices if index < len(loader.dataset)]
-    batch_size = loader.batch_size or max(len(indices), 1)
-    return DataLoader(Subset(loader.dataset, indices), batch_size, collate_fn=loader.collate_fn)
-
-
-def _first_samples(batches: Iterable[Batch], num_samples: int) -> list[Batch]:
-    """Batches up to the given number of samples, the last one cut."""
-    chosen, missing = [], num_samples
-    for batch in batches:
-        if isinstance(batch, Tensor):
-            chosen.append(batch[:missing])
-            missing -= len(chosen[-1])
-        else:
-            chosen.append(tuple(part[:missing] for part in batch))
-            missing -= len(chosen[-1][0])
-        if missing <= 0:
-            break
-    return chosen

@@ -4,26 +4,36 @@ from .context import evaluation_mode, preserved_rng
 from .equivariance import (
     EquivarianceErrors,
     equivariance_error,
+    equivariance_error_per_element,
     equivariance_errors,
     equivariance_errors_per_layer,
 )
 from .forecast import ForecastScores, divergence, kinetic_energy, persistence, squared_error
+from .interpolation_floor import interpolation_floor, interpolation_floor_per_element
 from .objective import Objective, Weights
 from .optimization import grad_norm, update_ratio
 from .relaxed_weights import relaxation_penalty, relaxed_weight_error, relaxed_weight_errors
+from .subject import PathPoint, Reading, Subject, network_of
 
 __all__ = [
     "EquivarianceErrors",
     "ForecastScores",
     "Objective",
+    "PathPoint",
+    "Reading",
+    "Subject",
     "Weights",
     "divergence",
     "equivariance_error",
+    "equivariance_error_per_element",
     "equivariance_errors",
     "equivariance_errors_per_layer",
     "evaluation_mode",
     "grad_norm",
+    "interpolation_floor",
+    "interpolation_floor_per_element",
     "kinetic_energy",
+    "network_of",
     "persistence",
     "preserved_rng",
     "relaxation_penalty",

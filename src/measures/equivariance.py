@@ -1,36 +1,37 @@
 """How far a network, and each of its layers, is from equivariant."""
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Literal, NamedTuple, get_args
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
 
 from src.models.components.checks import check_choice
-from src.models.components.gcnn.actions import (
-    transform_feature_map,
-    transform_image,
-    transform_vector_field,
-)
-from src.models.components.gcnn.groups import Group, make_group
-from src.models.components.gcnn.kernels import IMAGE_INTERPOLATIONS
+from src.models.components.gcnn.groups import Group
 
+from .actions import Batch, Elements, GroupAction, Input, Output, images_of, kind_of
 from .context import as_written, evaluation_mode, preserved_rng
-from .recording import recorded_outputs
-
-Batch = Tensor | Sequence[Tensor]
-Output = Literal["invariant", "scalar", "vector", "regular"]
-Input = Literal["scalar", "vector"]
-Elements = Literal["all", "exact"]
+from .distances import RunningMean, relative_distance
+from .interpolation_floor import there_and_back
+from .recording import blocks_of, recorded_outputs
 
 _NETWORK = ""  # the name of the network itself among its layers
+_FLOOR = "interpolation floor"  # not the name of a layer, which starts with "blocks."
 
 
 class EquivarianceErrors(NamedTuple):
-    """Errors of a network (`overall`) and of each of its blocks (`per_layer`), by name."""
+    """Errors of a network and of its blocks, and what interpolation alone does to its input.
+
+    Attributes:
+        overall: `equivariance_error` of the network.
+        per_layer: `equivariance_errors_per_layer`, by name; empty if they were not asked for.
+        floor: `interpolation_floor` of the same images and elements; 0 if all elements map the
+            pixel grid to itself.
+    """
 
     overall: float
     per_layer: dict[str, float]
+    floor: float = 0.0
 
 
 def equivariance_error(
@@ -73,8 +74,38 @@ def equivariance_error(
         ValueError: no element other than the identity, no batch, an unknown option, or a shape
             that does not fit the representation.
     """
-    action = _Action(group, interpolation)
-    return _measure(model, batches, action, input, output, elements, layers={}).overall
+    comparison = _Comparison(group, interpolation, input, output, elements)
+    return _mean(comparison.means(model, batches)[_NETWORK])
+
+
+def equivariance_error_per_element(
+    model: nn.Module,
+    batches: Iterable[Batch],
+    group: str | Group,
+    *,
+    output: Output = "invariant",
+    input: Input = "scalar",
+    interpolation: str = "bilinear",
+) -> list[float]:
+    """`equivariance_error` of each element by itself: with C_n a curve against the angle.
+
+    The group need not be the network's own. ``"c36"`` measures a network on C4, or an ordinary
+    one, every 10 degrees: element a turns by 2 pi a / 36. Invariants and fields on the plane
+    turn under every group, but feature maps only under their own: ``output="regular"``, like
+    `equivariance_errors_per_layer`, is for that one. It takes |G| forward passes. What
+    interpolation alone loses at each element is `interpolation_floor_per_element`.
+
+    Args:
+        as `equivariance_error`.
+
+    Returns:
+        |G| numbers: number g is the mean over samples for element g, 0 for the identity.
+
+    Raises:
+        ValueError: as `equivariance_error`.
+    """
+    comparison = _Comparison(group, interpolation, input, output, "all")
+    return [0.0, *comparison.means(model, batches)[_NETWORK]]
 
 
 def equivariance_errors_per_layer(
@@ -99,8 +130,9 @@ def equivariance_errors_per_layer(
         ValueError: as `equivariance_error`; also if a feature map belongs to another group, or
             a block's output was overwritten in place by a later module.
     """
-    action = _Action(group, interpolation)
-    return _measure(model, batches, action, input, "invariant", elements, _blocks(model)).per_layer
+    comparison = _Comparison(group, interpolation, input, "invariant", elements)
+    means = comparison.means(model, batches, blocks_of(model))
+    return {name: _mean(values) for name, values in means.items() if name != _NETWORK}
 
 
 def equivariance_errors(
@@ -112,139 +144,96 @@ def equivariance_errors(
     input: Input = "scalar",
     interpolation: str = "bilinear",
     elements: Elements = "all",
+    per_layer: bool = True,
 ) -> EquivarianceErrors:
-    """`equivariance_error` and `equivariance_errors_per_layer` from the same forward passes."""
-    action = _Action(group, interpolation)
-    return _measure(model, batches, action, input, output, elements, _blocks(model))
+    """`equivariance_error` and `equivariance_errors_per_layer` from the same forward passes.
+
+    With them comes the `interpolation_floor` of the same images, at no cost where all elements
+    map the pixel grid to itself. Args as for these, and ``per_layer``: whether to measure the
+    blocks too.
+    """
+    comparison = _Comparison(group, interpolation, input, output, elements)
+    layers = blocks_of(model) if per_layer else {}
+    found = comparison.means(model, batches, layers, with_floor=True)
+    means = {name: _mean(values) for name, values in found.items()}
+    return EquivarianceErrors(means.pop(_NETWORK), floor=means.pop(_FLOOR), per_layer=means)
 
 
-class _Action:
-    """How elements of one group act on inputs and outputs."""
+class _Comparison:
+    """Of f(g x) with g f(x), for the chosen elements g of one group."""
 
-    def __init__(self, group: str | Group, interpolation: str) -> None:
-        check_choice("interpolation", interpolation, IMAGE_INTERPOLATIONS)
-        self.group = make_group(group)
-        self.interpolation = interpolation
+    def __init__(
+        self, group: str | Group, interpolation: str, input: str, output: str, elements: str
+    ) -> None:
+        check_choice("input", input, get_args(Input))
+        check_choice("output", output, get_args(Output))
+        self.action = GroupAction(group, interpolation)
+        self.input = input
+        self.output = output
+        self.chosen = self.action.elements(elements)
 
-    def elements(self, which: str) -> list[int]:
-        """Elements to measure with, never the identity."""
-        check_choice("elements", which, get_args(Elements))
-        exact = which == "exact"
-        chosen = [g for g in range(1, self.group.order) if self.group.is_exact(g) or not exact]
-        if not chosen:
-            that = "that maps the pixel grid to itself, " if exact else ""
-            raise ValueError(
-                f"the equivariance error needs an element {that}other than the identity; group "
-                f"{self.group.name!r} has none. Measure with 'c2', 'c4' or 'd4', for example"
-                + (', or with elements="all".' if exact and self.group.order > 1 else ".")
-            )
-        return chosen
+    def means(
+        self,
+        model: nn.Module,
+        batches: Iterable[Batch],
+        layers: dict[str, nn.Module] | None = None,
+        with_floor: bool = False,
+    ) -> dict[str, list[float]]:
+        """Means over samples, one for each element, of the network and of each layer by name."""
+        layers = layers or {}
+        names = [_NETWORK, *layers, *([_FLOOR] if with_floor else [])]
+        means = {name: [RunningMean() for _ in self.chosen] for name in names}
+        with (
+            evaluation_mode(model),
+            as_written(model),
+            preserved_rng(),
+            torch.no_grad(),
+            recorded_outputs(layers) as recorded,
+        ):
 
-    def __call__(self, representation: str, x: Tensor, g: int) -> Tensor:
-        """Act with element g on x, a stack of features of that representation."""
-        if representation == "invariant":
-            return x
-        functions: dict[str, Callable[..., Tensor]] = {
-            "scalar": transform_image,
-            "vector": transform_vector_field,
-            "regular": transform_feature_map,
+            def run(x: Tensor) -> dict[str, Tensor]:
+                return {_NETWORK: model(x), **recorded.take()}
+
+            for batch in batches:
+                self._compare(run, images_of(batch), means)
+        return {
+            name: [mean.value() for mean in of_layer]
+            for name, of_layer in means.items()
+            if name == _NETWORK or of_layer[0].count
         }
-        return functions[representation](x, self.group, g, interpolation=self.interpolation)
 
-    def check(self, representation: str, x: Tensor, what: str) -> None:
-        """Raise unless x has the shape of that representation."""
-        order = self.group.order
-        shapes = {
-            "invariant": ("[B, ...]", x.ndim >= 1),
-            "scalar": ("[B, C, H, W]", x.ndim == 4 or (x.ndim == 5 and x.shape[2] == 1)),
-            "vector": ("[B, 2 C, H, W]", x.ndim == 4 and x.shape[1] % 2 == 0),
-            "regular": (f"[B, C, {order}, H, W]", x.ndim == 5 and x.shape[2] == order),
-        }
-        expected, fits = shapes[representation]
-        if not fits:
-            raise ValueError(
-                f"{what} of kind {representation!r} under group {self.group.name!r} must be "
-                f"{expected}; got {list(x.shape)}. Measure with the network's own group, and say "
-                "how inputs and outputs transform."
-            )
-
-
-class _RunningMean:
-    """Mean over all values given, each with the same weight."""
-
-    def __init__(self) -> None:
-        self.total, self.count = 0.0, 0
-
-    def add(self, values: Tensor) -> None:
-        self.total += values.sum().item()
-        self.count += values.numel()
-
-    def value(self) -> float:
-        return self.total / self.count
-
-
-def _measure(
-    model: nn.Module,
-    batches: Iterable[Batch],
-    action: _Action,
-    input: str,
-    output: str,
-    elements: str,
-    layers: dict[str, nn.Module],
-) -> EquivarianceErrors:
-    """Run the model on every batch and every transformed batch; compare all outputs."""
-    check_choice("input", input, get_args(Input))
-    check_choice("output", output, get_args(Output))
-    chosen = action.elements(elements)
-    means = {name: _RunningMean() for name in (_NETWORK, *layers)}
-    with (
-        evaluation_mode(model),
-        as_written(model),
-        preserved_rng(),
-        torch.no_grad(),
-        recorded_outputs(layers) as recorded,
-    ):
-        for batch in batches:
-            images = batch if isinstance(batch, Tensor) else batch[0]
-            action.check(input, images, "the input")
-            expected = {_NETWORK: model(images), **recorded.take()}
-            kinds = {name: _representation(features) for name, features in expected.items()}
-            kinds[_NETWORK] = output
+    def _compare(
+        self,
+        run: Callable[[Tensor], dict[str, Tensor]],
+        images: Tensor,
+        means: dict[str, list[RunningMean]],
+    ) -> None:
+        """Add one batch; ``run`` gives the outputs of the network and of its layers by name."""
+        self.action.check(self.input, images, "the input")
+        expected = run(images)
+        kinds = {name: kind_of(features) for name, features in expected.items()}
+        kinds[_NETWORK] = self.output
+        for name, kind in kinds.items():
+            self.action.check(kind, expected[name], f"the output of {name or 'the network'}")
+        for number, g in enumerate(self.chosen):
+            got = run(self.action(self.input, images, g))
             for name, kind in kinds.items():
-                action.check(kind, expected[name], f"the output of {name or 'the network'}")
-            for g in chosen:
-                got = {_NETWORK: model(action(input, images, g)), **recorded.take()}
-                for name, kind in kinds.items():
-                    turned = action(kind, expected[name], g)
-                    means[name].add(_relative_distance(got[name], turned, expected[name]))
-    if means[_NETWORK].count == 0:
-        raise ValueError(
-            "the equivariance error needs at least one sample; got none. Pass a list of batches."
-        )
-    errors = {name: mean.value() for name, mean in means.items() if mean.count}
-    return EquivarianceErrors(errors.pop(_NETWORK), errors)
+                turned = self.action(kind, expected[name], g)
+                means[name][number].add(_distance(got[name], turned, expected[name]))
+            if _FLOOR in means:
+                means[_FLOOR][number].add(there_and_back(self.action, self.input, images, g))
 
 
-def _relative_distance(got: Tensor, expected: Tensor, reference: Tensor) -> Tensor:
-    """[B]: ||got - expected|| / ||reference||, 0 where got equals expected."""
+def _distance(got: Tensor, expected: Tensor, reference: Tensor) -> Tensor:
+    """`relative_distance` of f(g x) and g f(x), whose shapes must agree."""
     if got.shape != expected.shape:
         raise ValueError(
             "f(g x) and g f(x) must have the same shape; got "
             f"{list(got.shape)} and {list(expected.shape)}. Use a network whose output turns from "
             "[H, W] to [W, H] when its input does, or square inputs."
         )
-    distance = torch.linalg.vector_norm((got - expected).flatten(1), dim=1)
-    scale = torch.linalg.vector_norm(reference.flatten(1), dim=1)
-    return (distance / scale).masked_fill(distance == 0, 0.0)
+    return relative_distance(got, expected, reference)
 
 
-def _blocks(model: nn.Module) -> dict[str, nn.Module]:
-    blocks = getattr(model, "blocks", None)
-    return {} if blocks is None else {f"blocks.{n}": m for n, m in blocks.named_children()}
-
-
-def _representation(features: Tensor) -> str:
-    """How a block's output transforms, read off its axes; a wrong number fails the check."""
-    if features.ndim == 5 and features.shape[2] > 1:
-        return "regular"
-    return "invariant" if features.ndim == 2 else "scalar"
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)

@@ -69,15 +69,17 @@ class Objective:
         return total / self.num_samples
 
     def gradient(self) -> Weights:
-        """dL/dw at the weights as they are now, by name."""
-        weights = {name: w.clone().requires_grad_() for name, w in self.weights().items()}
+        """dL/dw at the weights as they are now, by name; also within `torch.inference_mode`."""
         with (
             evaluation_mode(self.network),
             as_written(self.network),
             preserved_rng(),
+            torch.inference_mode(False),
             torch.enable_grad(),
         ):
-            for inputs, targets in self.data:
+            weights = {name: w.clone().requires_grad_() for name, w in self.weights().items()}
+            for batch in self.data:  # tensors made in inference mode cannot be differentiated
+                inputs, targets = (t.clone() if t.is_inference() else t for t in batch)
                 loss = self.criterion(functional_call(self.network, weights, (inputs,)), targets)
                 (loss * (len(inputs) / self.num_samples)).backward()
         return {n: torch.zeros_like(w) if w.grad is None else w.grad for n, w in weights.items()}

@@ -6,6 +6,12 @@ from contextlib import contextmanager
 from torch import Tensor, nn
 
 
+def blocks_of(model: nn.Module) -> dict[str, nn.Module]:
+    """The children of ``model.blocks`` as ``"blocks.<child>"``; empty for a model without."""
+    blocks = getattr(model, "blocks", None)
+    return {} if blocks is None else {f"blocks.{n}": m for n, m in blocks.named_children()}
+
+
 class Recorder:
     """Outputs of the hooked modules in the latest forward pass."""
 

@@ -37,11 +37,14 @@ class ClassificationModule(BaseModule):
         optimizer: see `BaseModule`.
         scheduler: see `BaseModule`.
         num_classes: number of labels.
-        training: `scheduler_interval`, `alpha`, `compile` and `channels_last` of `BaseModule`.
+        training: `scheduler_interval`, `alpha`, `relaxation`, `compile` and `channels_last` of
+            `BaseModule`.
 
     Raises:
         TypeError, ValueError: if an argument has another type or lies outside its range.
     """
+
+    input_kind, output_kind = "scalar", "invariant"  # how a group acts on them
 
     def __init__(
         self,

@@ -58,12 +58,15 @@ class ForecastingModule(BaseModule):
         num_inputs: n, as in the data module.
         teacher_forcing: whether the network gets the true frames, instead of its own, in
             training. Validation and test are always autoregressive.
-        training: `scheduler_interval`, `alpha`, `compile` and `channels_last` of `BaseModule`.
+        training: `scheduler_interval`, `alpha`, `relaxation`, `compile` and `channels_last` of
+            `BaseModule`.
 
     Raises:
         TypeError, ValueError: if an argument has another type or lies outside its range; if
             windows, data module or the network's output do not fit.
     """
+
+    input_kind, output_kind = "vector", "vector"  # how a group acts on them
 
     def __init__(
         self,

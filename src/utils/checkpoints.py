@@ -12,6 +12,7 @@ from lightning import LightningModule, Trainer
 from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback, Checkpoint
 
+from src.models.components.checks import check_positive_int
 from src.utils.errors import UserError
 
 BEST, LAST = "best.ckpt", "last.ckpt"
@@ -49,6 +50,8 @@ class StoredConfig(Callback):
         config: plain dicts, lists and scalars, stored under the key `config`.
     """
 
+    describes_run = True  # for other callbacks that write checkpoints
+
     def __init__(self, config: dict[str, Any]) -> None:
         self.config = config
 
@@ -72,12 +75,18 @@ class BestAndLastCheckpoint(Checkpoint):
         dirpath: directory of both files.
         monitor: name of a logged metric, e.g. `val/acc`.
         mode: `max` or `min`, whichever is better. Of equal epochs the first is kept.
+        first_epoch: epochs before this one, counted from 0, are never the best: for networks
+            that are not yet what they shall be. In a run of no more epochs the last one is.
 
     Raises:
-        ValueError: when `mode` is neither; when training logged no metric of that name.
+        ValueError: when `mode` is neither, or `first_epoch` no number of an epoch; when training
+            logged no metric of that name.
     """
 
-    def __init__(self, dirpath: str, monitor: str = "val/acc", mode: str = "max") -> None:
+    def __init__(
+        self, dirpath: str, monitor: str = "val/acc", mode: str = "max", first_epoch: int = 0
+    ) -> None:
+        check_positive_int("first_epoch", first_epoch, minimum=0)
         if mode not in ("max", "min"):
             raise ValueError(
                 f"`mode` must be max or min; got {mode!r}. Use max for accuracies, min for errors."
@@ -85,6 +94,7 @@ class BestAndLastCheckpoint(Checkpoint):
         self.dirpath = Path(dirpath)
         self.monitor = monitor
         self.mode = mode
+        self.first_epoch = first_epoch
         self.best: dict[str, Any] = {}
         self.last: dict[str, Any] = {}
         self._validated = False
@@ -107,7 +117,12 @@ class BestAndLastCheckpoint(Checkpoint):
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         self.last = {"epoch": trainer.current_epoch, "metrics": metrics}
         self._fit_loop_at_epoch_end = deepcopy(trainer.fit_loop.state_dict())
-        if self._validated and self._is_best(metrics):
+        first = _within(self.first_epoch, trainer.max_epochs)
+        if self.best and self.best["epoch"] < first:
+            self.best = {}  # of a run that was to be shorter
+        may_be_best = self._validated and self._is_best(metrics)
+        is_best = may_be_best and self.last["epoch"] >= first
+        if trainer.strategy.broadcast(is_best):  # all processes save together, or none
             self.best = deepcopy(self.last)
             trainer.save_checkpoint(self.dirpath / BEST)
         self._validated = False
@@ -154,6 +169,12 @@ class BestAndLastCheckpoint(Checkpoint):
         return value > best if self.mode == "max" else value < best
 
 
+def _within(epoch: int, max_epochs: int | None) -> int:
+    """The epoch, or the last one of a run that has fewer; -1 and None stand for no end."""
+    has_end = max_epochs is not None and max_epochs > 0
+    return min(epoch, max_epochs - 1) if has_end else epoch
+
+
 def load_checkpoint(path: str | Path) -> dict[str, Any]:
     """Read a checkpoint that `src/train.py` wrote, onto the CPU, without running its code.
 
@@ -191,6 +212,8 @@ def _listed(names: list[str], most: int = 4) -> str:
 def load_weights(model: LightningModule, checkpoint: dict[str, Any], path: str | Path) -> None:
     """Load a checkpoint's weights into a network of the same architecture.
 
+    And what else the model restores from one, as how relaxed its layers are.
+
     Raises:
         UserError: when names or shapes differ, with a summary of the differences.
     """
@@ -213,4 +236,5 @@ def load_weights(model: LightningModule, checkpoint: dict[str, Any], path: str |
             f"differs: {'; '.join(told)}. Choose the `model` it was trained with, or a checkpoint "
             "of this one."
         )
+    model.on_load_checkpoint(checkpoint)
     model.load_state_dict(stored)

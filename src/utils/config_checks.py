@@ -30,12 +30,16 @@ def _optional(test: Callable[[Any], bool]) -> Callable[[Any], bool]:
 
 @dataclass(frozen=True)
 class Check:
-    """A config key, a test of its value, the rule in words, and how to mend a bad value."""
+    """A config key, a test of its value, the rule in words, and how to mend a bad value.
+
+    Where the key ``unless`` stands in a config too, the value means something else.
+    """
 
     key: str
     test: Callable[[Any], bool]
     rule: str
     fix: str
+    unless: str | None = None
 
 
 CHECKS = (
@@ -68,6 +72,7 @@ CHECKS = (
         _optional(lambda value: _is_text(value) and Path(value).is_file()),
         "must be an existing checkpoint file",
         "Give the path of one, e.g. <run directory>/checkpoints/best.ckpt.",
+        unless="measure",
     ),
     Check(
         "split",
@@ -168,7 +173,8 @@ def check_config(config: DictConfig) -> None:
     """
     broken = []
     for check in CHECKS:
-        if not _present(config, check.key):
+        elsewhere = check.unless is not None and _present(config, check.unless)
+        if elsewhere or not _present(config, check.key):
             continue
         value = _value(config, check.key)
         if not check.test(value):

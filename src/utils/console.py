@@ -81,5 +81,16 @@ def metrics_table(columns: Mapping[str, Mapping[str, float]]) -> str:
     return text.getvalue().rstrip()
 
 
+def values_table(values: Mapping[str, float | None]) -> str:
+    """A table of figures by name, as text."""
+    table = Table("measure", show_header=True)
+    table.add_column("value", justify="right")
+    for name, value in values.items():
+        table.add_row(name, _cell(value))
+    text = io.StringIO()
+    Console(file=text, width=100).print(table)
+    return text.getvalue().rstrip()
+
+
 def _order(splits: tuple[str, ...]) -> Any:
     return lambda name: (splits.index(name.split("/")[0]), name)

@@ -9,7 +9,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 SOURCE = Path(__file__).resolve().parents[1]
 
 # What this project raises when it was asked for something that cannot be.
-EXPECTED = (ValueError, TypeError, OSError, RuntimeError)
+EXPECTED = (ValueError, TypeError, OSError, RuntimeError, ImportError)
 
 
 class UserError(CompactHydraException):

@@ -1,6 +1,6 @@
 """Command-line overrides, applied on top of a config that was stored earlier."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,3 +64,12 @@ def relocate(value: Any, old: str, new: str) -> Any:
     if isinstance(value, str) and (value == old or value.startswith(f"{old}/")):
         return new + value[len(old) :]
     return value
+
+
+def flatten(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys and values of nested dicts; lists and empty dicts are values."""
+    if isinstance(tree, Mapping) and tree:
+        for name, branch in tree.items():
+            yield from flatten(branch, f"{prefix}.{name}" if prefix else str(name))
+    else:
+        yield prefix, tree

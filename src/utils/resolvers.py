@@ -6,6 +6,8 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
+from src.utils.sweep_names import job_folder, sweep_folder, swept_keys
+
 RUN_CONFIG = "config.yaml"
 
 
@@ -25,17 +27,12 @@ def run_dir(resume: str | None, base: str) -> str:
     return os.path.join(base, datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f"))
 
 
-def sweep_subdir(resume: str | None, job: int) -> str:
-    """Directory of one job of a multirun: its number, or the directory that it resumes."""
-    if resume is not None and is_run_directory(resume):
-        return os.path.abspath(resume)
-    return str(job)
-
-
 def register_resolvers() -> None:
-    """Make `${run_dir:resume,base}` and `${sweep_subdir:resume,job}` known to configs.
+    """Make the resolvers known to configs.
 
-    Cached, because a run asks for its directory more than once.
+    All but `job_folder` are cached: a run asks for its directory more than once, and the jobs of
+    a sweep take over what was evaluated where the sweep was started.
     """
-    for resolver in (run_dir, sweep_subdir):
+    for resolver in (run_dir, sweep_folder, swept_keys):
         OmegaConf.register_new_resolver(resolver.__name__, resolver, use_cache=True, replace=True)
+    OmegaConf.register_new_resolver("job_folder", job_folder, replace=True)

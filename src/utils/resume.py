@@ -1,10 +1,15 @@
 """Continue a run in its directory, under the config it was started with."""
 
+import json
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
+from filelock import FileLock, Timeout
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from src.utils.checkpoints import LAST, load_checkpoint
@@ -13,29 +18,48 @@ from src.utils.errors import UserError
 from src.utils.files import write_yaml
 from src.utils.overrides import Override, command_line, parse_overrides, relocate, set_value
 from src.utils.resolvers import RUN_CONFIG
+from src.utils.sweep_names import CIRCUMSTANCES
 
 log = logging.getLogger(__name__)
 
 OVERRIDES_FILE = "overrides.yaml"
 RESUMES_FILE = "resumes.yaml"
 RESUMED_CONFIG = "config_resumed.yaml"
+ENVIRONMENT_FILE = "environment.json"
+
+LOCK = ".lock"
+# The data loader's workers of a killed process hold its locks until they notice, within 5 seconds.
+LOCK_SECONDS = 6.0
 
 # What may differ when a run is continued: it changes how far, where or how loudly a run goes, not
 # which one it is. Keys below these count too; `logger` may also be chosen anew as a group.
-CHANGEABLE = (
-    "trainer.max_epochs",
-    "trainer.accelerator",
-    "trainer.devices",
-    "trainer.profiler",
-    "trainer.enable_progress_bar",
-    "trainer.log_every_n_steps",
-    "data.num_workers",
-    "paths.data_dir",
-    "logger",
-    "extras",
-    "tags",
-    "optimized_metric",
-)
+CHANGEABLE = ("trainer.max_epochs", *CIRCUMSTANCES)
+
+
+class RunTaken(UserError):
+    """Another process works in the run directory."""
+
+
+@contextmanager
+def taken(directory: Path) -> Iterator[None]:
+    """Work in a run directory as the only process; the system ends it when the process is killed.
+
+    Raises:
+        RunTaken: when another process does so.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(directory / LOCK)
+    try:
+        lock.acquire(timeout=LOCK_SECONDS)
+    except Timeout:
+        raise RunTaken(
+            f"A run must be worked on by one process at a time; got {directory}, in which another "
+            "one is at work. Wait until it ends, or end it."
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _read_yaml(path: Path) -> Any:
@@ -108,6 +132,33 @@ def resumed_config(composed: DictConfig) -> DictConfig:
     return stored
 
 
+def continued_config(composed: DictConfig, directory: Path) -> DictConfig:
+    """The config under which a job of a sweep continues the run in its directory.
+
+    It is the composed one, which has the hash of the stored one, with the seed that the run drew.
+    """
+    composed.seed = _read_yaml(directory / RUN_CONFIG)["seed"]
+    config = OmegaConf.create(OmegaConf.to_container(composed, resolve=True))
+    set_value(config, "resume", str(directory))
+    return config
+
+
+def warn_of_other_code(directory: Path, environment: dict[str, Any]) -> None:
+    """Tell when a run is continued by another version of the code than it was started with."""
+    path = directory / ENVIRONMENT_FILE
+    if not path.is_file():
+        return
+    before = json.loads(path.read_text(encoding="utf-8"))["git"]["commit"]
+    now = environment["git"]["commit"]
+    if None not in (before, now) and before != now:
+        log.warning(
+            "The run was started by commit %s of the code and is continued by %s: its result may "
+            "be that of neither.",
+            before[:10],
+            now[:10],
+        )
+
+
 def record_resume(directory: Path, config: DictConfig, environment: dict[str, Any]) -> None:
     """Write the config of this continuation, and add it to the list of continuations."""
     earlier = _read_yaml(directory / RESUMES_FILE)
@@ -127,7 +178,7 @@ def rewind(directory: Path, config: DictConfig) -> Path | None:
     path = directory / "checkpoints" / LAST
     if not path.is_file():
         log.info("The run has no checkpoint yet; it starts again.")
-        drop_rows_from(directory / METRICS_FILE, 0)
+        _drop_rows(directory, 0)
         return None
     checkpoint = load_checkpoint(path)
     epochs = checkpoint["epoch"] + 1
@@ -137,8 +188,13 @@ def rewind(directory: Path, config: DictConfig) -> Path | None:
             f"trained; got {config.trainer.max_epochs}. Use trainer.max_epochs={epochs} or more."
         )
     _tell_progress(epochs, _read_yaml(directory / RUN_CONFIG)["trainer"]["max_epochs"], config)
-    drop_rows_from(directory / METRICS_FILE, checkpoint["global_step"])
+    _drop_rows(directory, checkpoint["global_step"])
     return path
+
+
+@rank_zero_only
+def _drop_rows(directory: Path, step: int) -> None:
+    drop_rows_from(directory / METRICS_FILE, step)
 
 
 def _tell_progress(epochs: int, planned: int, config: DictConfig) -> None:
@@ -149,8 +205,8 @@ def _tell_progress(epochs: int, planned: int, config: DictConfig) -> None:
         log.info("Continuing after epoch %d of %d.", epochs, wanted)
     if wanted != planned:
         log.info(
-            "The run was started for %d epochs: from here on a learning-rate schedule over the "
-            "whole run is one of %d epochs.",
+            "The run was started for %d epochs: from here on schedules over the whole run are "
+            "ones of %d epochs.",
             planned,
             wanted,
         )

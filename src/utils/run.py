@@ -11,8 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from lightning import LightningModule, Trainer
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import Logger
@@ -23,14 +21,26 @@ from src.utils.building import build_loggers, count_parameters, degrees_of_freed
 from src.utils.checkpoints import load_checkpoint
 from src.utils.config_checks import check_config
 from src.utils.console import apply_extras, quiet_third_party
+from src.utils.distributed import check_processes, quiet_other_processes
 from src.utils.environment import describe_environment
-from src.utils.errors import user_error
+from src.utils.errors import UserError, user_error
 from src.utils.evaluation import evaluation_config
 from src.utils.files import write_json, write_yaml
 from src.utils.overrides import command_line
-from src.utils.resolvers import RUN_CONFIG
-from src.utils.resume import OVERRIDES_FILE, record_resume, resumed_config, rewind
+from src.utils.resolvers import RUN_CONFIG, is_run_directory
+from src.utils.resume import (
+    ENVIRONMENT_FILE,
+    OVERRIDES_FILE,
+    continued_config,
+    record_resume,
+    resumed_config,
+    rewind,
+    taken,
+    warn_of_other_code,
+)
 from src.utils.seeding import seed_run
+from src.utils.sweep_checks import key_problems
+from src.utils.sweep_records import in_sweep
 
 log = logging.getLogger(__name__)
 
@@ -84,17 +94,29 @@ class Run:
 
 
 def prepare_training(composed: DictConfig) -> Run:
-    """Seed a new run, or take a resumed one back to its last checkpoint; write its config."""
+    """Seed a new run, or take a resumed one back to its last checkpoint; write its config.
+
+    A job of a sweep whose directory holds a run continues it.
+    """
+    if problems := key_problems(composed):
+        raise UserError("\n".join(problems))
     directory = Path(composed.paths.output_dir)
     if composed.resume is not None:
-        config = resumed_config(composed)
-        seed_run(config.seed)
-        checkpoint = rewind(directory, config)
-        environment = describe_environment(composed.paths.root_dir, config.seed)
-        if rank_zero_only.rank == 0:
-            record_resume(directory, config, environment)
-        return Run(config, directory, checkpoint)
+        return _prepare_resumed(composed, resumed_config(composed))
+    if in_sweep() and is_run_directory(directory):
+        return _prepare_resumed(composed, continued_config(composed, directory))
     return prepare_new_run(composed)
+
+
+def _prepare_resumed(composed: DictConfig, config: DictConfig) -> Run:
+    directory = Path(composed.paths.output_dir)
+    seed_run(config.seed)
+    checkpoint = rewind(directory, config)
+    environment = describe_environment(composed.paths.root_dir, config.seed)
+    warn_of_other_code(directory, environment)
+    if rank_zero_only.rank == 0:
+        record_resume(directory, config, environment)
+    return Run(config, directory, checkpoint)
 
 
 def prepare_new_run(composed: DictConfig) -> Run:
@@ -127,8 +149,10 @@ def open_run(composed: DictConfig, prepare: Callable[[DictConfig], Run]) -> Iter
         UserError: for an error that its reader can mend; the traceback goes to the log file.
     """
     quiet_third_party()
-    with _errors_told():
+    quiet_other_processes()
+    with errors_told(), _alone(composed):
         check_config(composed)
+        check_processes(composed)
         run = prepare(composed)
         apply_extras(run.config)
         status = "interrupted"
@@ -156,7 +180,7 @@ def _resolved(config: DictConfig) -> DictConfig:
 @rank_zero_only
 def _write_start(run: Run) -> None:
     environment = describe_environment(run.config.paths.root_dir, run.config.seed)
-    write_json(run.directory / "environment.json", environment)
+    write_json(run.directory / ENVIRONMENT_FILE, environment)
     write_yaml(run.directory / OVERRIDES_FILE, command_line())
     write_yaml(run.directory / RUN_CONFIG, run.config)
 
@@ -186,14 +210,25 @@ def _close_loggers(loggers: list[Logger], status: str) -> None:
 
 
 @contextmanager
-def _errors_told() -> Iterator[None]:
+def _alone(composed: DictConfig) -> Iterator[None]:
+    """Let no other process continue the same run; a new one has a directory of its own."""
+    resumed = composed.get("resume")
+    if isinstance(resumed, str) and is_run_directory(resumed) and rank_zero_only.rank == 0:
+        with taken(Path(resumed)):
+            yield
+    else:
+        yield
+
+
+@contextmanager
+def errors_told() -> Iterator[None]:
     """Turn an error that a user can mend into its message; put the traceback into the log."""
     try:
         yield
     except Exception as error:
         logging.getLogger("file_only").exception("The run failed.")
         told = user_error(error)
-        if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+        if in_sweep():
             log.error("This job failed: %s", told or repr(error))
         if told is None or told is error:
             raise

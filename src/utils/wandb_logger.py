@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 IDENTITY_FILE = "wandb_run.json"
 STEP = "trainer/global_step"  # Lightning's name of the x axis
 NAME_LENGTH = 128  # W&B's limit
-UNTELLING = ("paths.", "extras.", "logger", "tags", "resume")  # overrides left out of names
+UNTELLING = ("paths.", "extras.", "logger", "launcher", "tags", "resume", "sweep_name", "rerun")
+UNTELLING += ("fail_fast", "spread_jobs")  # overrides left out of names
 
 
 class WandbRunLogger(WandbLogger):
@@ -61,7 +62,7 @@ class WandbRunLogger(WandbLogger):
         finish_timeout: float = 20.0,
     ) -> None:
         super().__init__(save_dir=save_dir, project=project)
-        self._identity = _read_identity(Path(save_dir))
+        self._identity = read_identity(Path(save_dir))
         self._id = self._identity.get("id")
         self._arguments = {
             "dir": save_dir,
@@ -88,8 +89,7 @@ class WandbRunLogger(WandbLogger):
     def _start(self) -> "Run":
         directory = Path(self._arguments["dir"])
         run = start_run(self._arguments, self._id, self._timeouts)
-        run.define_metric(STEP)
-        run.define_metric("*", step_metric=STEP, step_sync=True)
+        define_x_axis(run)
         if run.disabled:
             return run
         self._last_steps = _continue_history(run, directory) if self._id else {}
@@ -97,6 +97,13 @@ class WandbRunLogger(WandbLogger):
         identity = {"id": run.id, **{key: self._arguments[key] for key in ("name", "group")}}
         write_json(directory / IDENTITY_FILE, identity)
         return run
+
+    @rank_zero_only
+    def log_hyperparams(self, params: dict[str, Any]) -> None:
+        """Log the config, except what it has from a sweep: W&B would warn of it, however equal."""
+        known = dict(self.experiment.config)
+        new = {key: v for key, v in params.items() if key not in known or known[key] != v}
+        super().log_hyperparams(new)
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
@@ -120,6 +127,18 @@ class WandbRunLogger(WandbLogger):
             finish_wandb(self._exit_code)
 
 
+def define_x_axis(run: "Run") -> None:
+    """Put the number of optimizer steps on the x axis of all metrics."""
+    run.define_metric(STEP)
+    run.define_metric("*", step_metric=STEP, step_sync=True)
+
+
+def read_identity(directory: Path) -> dict[str, Any]:
+    """Id, name and group of the W&B run of a run directory; empty where there is none."""
+    path = directory / IDENTITY_FILE
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
 def _continue_history(run: "Run", directory: Path) -> dict[str, int]:
     """Let a continued run count on from its rows; by metric, the last step that it has logged.
 
@@ -135,11 +154,6 @@ def _continue_history(run: "Run", directory: Path) -> dict[str, int]:
     if run.offline and rows:
         run.log({}, step=rows, commit=False)
     return last
-
-
-def _read_identity(directory: Path) -> dict[str, Any]:
-    path = directory / IDENTITY_FILE
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def _sweep_name() -> str | None:

@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 ONLINE = ("online", "run", "shared")  # values of WANDB_MODE
 OFFLINE = "W&B: this run is kept offline, because %s."
+AGENTS = ("id", "project", "entity")  # of a run of a sweep: wandb takes them from its agent
 CLOSING_SECONDS = 10.0  # what wandb's process is given to end
 
 
@@ -37,6 +38,10 @@ def start_run(arguments: dict[str, Any], run_id: str | None, timeouts: dict[str,
     It is online where W&B's mode, key and server allow, else offline or disabled. While offline
     parts of a continued run wait for `wandb sync` it is offline, so that all parts are uploaded
     in their order.
+
+    A new run that the agent of a W&B sweep has started (WANDB_SWEEP_ID) is the one that the agent
+    announced: it has the agent's id (WANDB_RUN_ID), project and entity. A continued run keeps its
+    own id there too.
 
     Args:
         arguments: of `wandb.init`: `dir`, `project`, `name`, ...
@@ -55,7 +60,8 @@ def start_run(arguments: dict[str, Any], run_id: str | None, timeouts: dict[str,
     waiting = run_id is not None and any(
         is_waiting(file) for file in find_wandb_files(arguments["dir"], run_id)
     )
-    mode = _choose_mode(_start_wandb(), waiting, timeouts["init_timeout"])
+    wandb_settings = start_wandb(in_sweep=run_id is None)
+    mode = _choose_mode(wandb_settings, waiting, timeouts["init_timeout"])
     settings = wandb.Settings(
         **timeouts,
         finish_timeout_raises=True,
@@ -65,8 +71,10 @@ def start_run(arguments: dict[str, Any], run_id: str | None, timeouts: dict[str,
         # What a kill may lose; the default of 15 s is several epochs of a small network.
         x_transaction_log_flush_interval=1.0,
     )
-    resume = {"id": run_id or _new_id(), "resume": "allow" if run_id else None}
-    begin = {**arguments, **resume, "settings": settings}
+    begin = {**arguments, "id": run_id or _new_id(), "settings": settings}
+    begin["resume"] = "allow" if run_id else None
+    if wandb_settings.sweep_id:
+        begin |= dict.fromkeys(AGENTS)
     run = _start_online({**begin, "mode": mode}) if mode in ONLINE else None
     if run is None:
         run = wandb.init(**begin, mode="disabled" if mode == "disabled" else "offline")
@@ -89,10 +97,10 @@ def finish_wandb(exit_code: int = 0) -> None:
     run = wandb.run
     if run is not None:
         seconds = run.settings.finish_timeout + CLOSING_SECONDS
-        if not _done_within(seconds, lambda: _finish(run, exit_code)):
+        if not done_within(seconds, lambda: _finish(run, exit_code)):
             log.warning("W&B did not end the run; what it wrote is kept in %s", run.sync_dir)
             wandb.run = None
-    _done_within(CLOSING_SECONDS, wandb.teardown)
+    done_within(CLOSING_SECONDS, wandb.teardown)
 
 
 def _finish(run: "Run", exit_code: int) -> None:
@@ -121,26 +129,36 @@ def _start_online(arguments: dict[str, Any]) -> "Run | None":
     except (wandb.Error, TimeoutError) as error:
         log.warning(OFFLINE, f"the server did not start it ({_one_line(error)})")
     # An offline start in the same wandb process would wait for the server too.
-    _done_within(CLOSING_SECONDS, wandb.teardown)
+    done_within(CLOSING_SECONDS, wandb.teardown)
     for leftover in set(folder.glob("run-*")) - before:
         shutil.rmtree(leftover, ignore_errors=True)
-    _start_wandb()
+    start_wandb(in_sweep=arguments["id"] is None)
     return None
 
 
-def _start_wandb() -> "Settings":
-    """Start wandb silently, and return its settings: defaults, files, environment."""
+def start_wandb(in_sweep: bool = True) -> "Settings":
+    """Start wandb silently, and return its settings: defaults, files, environment.
+
+    Args:
+        in_sweep: whether a sweep that the environment names (WANDB_SWEEP_ID) counts.
+
+    Raises:
+        ValueError: when W&B refuses a setting.
+    """
     import wandb
 
     silent = wandb.Settings(silent=True, relogin=False, force=False)
     wandb.termsetup(silent, None)
     try:
-        return wandb.setup(silent).settings
+        settings = wandb.setup(silent).settings
     except ValueError as error:
         raise ValueError(
             f"W&B refuses one of its settings; got: {_one_line(error)}. Correct or unset the "
             "WANDB_... variable of that name (in the environment or .env), or use logger=csv."
         ) from error
+    if not in_sweep:
+        settings.sweep_id = None  # or else wandb.init would not take another id
+    return settings
 
 
 def _choose_mode(settings: "Settings", waiting: bool, seconds: float) -> str:
@@ -164,14 +182,14 @@ def _choose_mode(settings: "Settings", waiting: bool, seconds: float) -> str:
         return "offline"
     problem = None
     if not (settings.http_proxy or settings.https_proxy):
-        problem = _why_unreachable(settings.base_url, seconds / 2)
+        problem = why_unreachable(settings.base_url, seconds / 2)
     if problem is not None:
         log.warning(OFFLINE, f"{settings.base_url} cannot be reached ({problem})")
         return "offline"
     return settings.mode
 
 
-def _why_unreachable(url: str, seconds: float) -> str | None:
+def why_unreachable(url: str, seconds: float) -> str | None:
     """Why no server answers at `url`, or None when one does, whatever it answers.
 
     wandb itself would keep trying, also where the name cannot be resolved.
@@ -192,11 +210,11 @@ def _why_unreachable(url: str, seconds: float) -> str | None:
                 return
         problems.clear()
 
-    _done_within(seconds, ask)
+    done_within(seconds, ask)
     return problems[0] if problems else None
 
 
-def _done_within(seconds: float, action: Callable[[], Any]) -> bool:
+def done_within(seconds: float, action: Callable[[], Any]) -> bool:
     """Whether `action` succeeded in time; one that takes longer is left to a daemon thread."""
     done = threading.Event()
 

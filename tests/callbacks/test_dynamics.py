@@ -4,10 +4,8 @@ import pytest
 import torch
 from lightning import Callback
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
-from torch import nn
 
 from src.callbacks import DynamicsCallback, RelaxedWeights
-from src.callbacks.dynamics import inputs_of, network_of
 from src.utils.checkpoints import BestAndLastCheckpoint
 from tests.callbacks.tiny import (
     TinyData,
@@ -189,25 +187,6 @@ def test_measuring_does_not_change_training(make_trainer, tmp_path):
         trainer.fit(TinyModule(TinyNetwork("c4")), datamodule=TinyData())
     assert torch.equal(probes[0].random, probes[1].random)
     assert all(torch.equal(*pair) for pair in zip(probes[0].weights, probes[1].weights))
-
-
-def test_network_of_a_module():
-    network = TinyNetwork()
-    module = TinyModule(network)
-    assert network_of(module) is network
-    module.net = nn.Module()
-    module.net._orig_mod = network  # how torch.compile wraps a module
-    assert network_of(module) is network
-    assert network_of(network) is network
-
-
-def test_what_the_network_of_a_module_gets():
-    images, labels = torch.randn(2, 1, 6, 6), torch.zeros(2)
-    module = TinyModule(TinyNetwork())
-    assert inputs_of(module, (images, labels)) is images
-    assert inputs_of(module, images) is images
-    module.network_inputs = lambda batch: 2 * batch[0]
-    assert torch.equal(inputs_of(module, (images, labels)), 2 * images)
 
 
 def test_the_base_class_measures_nothing(make_trainer):

@@ -7,6 +7,7 @@ from torch.utils.data import DataLoader, Subset
 
 from src.callbacks import EquivarianceError
 from src.measures import equivariance_error, equivariance_errors_per_layer
+from src.measures.interpolation_floor import interpolation_floor
 from src.models.components.forecasters import RelaxedGCNNForecaster
 from src.models.forecasting_module import ForecastingModule
 from tests.callbacks.tiny import (
@@ -73,6 +74,29 @@ def test_the_group_measured_with(make_trainer, group, options, used):
     assert (NAMES[1] in callback.start_values) == options.get("per_layer", True)
 
 
+FLOOR = "dynamics/equivariance_error_floor"
+
+
+@pytest.mark.parametrize("per_layer", [True, False])
+def test_the_floor_is_logged_with_each_measurement(make_trainer, tmp_path, per_layer):
+    options = {"input": "scalar", "interpolation": "bicubic"}
+    callback = EquivarianceError(1, group="c8", per_layer=per_layer, **options)
+    fit(make_trainer([callback]), TinyNetwork())
+    expected = interpolation_floor([TinyData().val.tensors[0]], "c8", **options)
+    assert expected > 0.1
+    rows = dynamics_rows(tmp_path, "equivariance_error")
+    assert [row["epochs_trained"] for row in rows] == [0, 1, 2]
+    assert [row[FLOOR] for row in rows] == pytest.approx([expected] * 3, rel=1e-5)
+
+
+@pytest.mark.parametrize("options", [{"group": "d4"}, {"group": "c8", "elements": "exact"}])
+def test_elements_that_lose_nothing_have_no_floor(make_trainer, options):
+    callback = EquivarianceError(**options)
+    fit(make_trainer([callback]), TinyNetwork())
+    assert NAMES[0] in callback.start_values
+    assert FLOOR not in callback.start_values
+
+
 def test_a_group_that_does_not_fit_stops_before_training(make_trainer):
     trainer = make_trainer([EquivarianceError(group="c8")])
     with pytest.raises(ValueError, match=r"output of blocks\.0 .*group 'c8' must be"):
@@ -124,10 +148,10 @@ class NoValidation(TinyData):
 @pytest.mark.filterwarnings("ignore:Total length of `list` across ranks is zero")
 def test_without_validation_data(make_trainer, tmp_path, caplog):
     callback = EquivarianceError()
-    with caplog.at_level(logging.INFO, logger="src.callbacks.equivariance"):
+    with caplog.at_level(logging.INFO, logger="src.callbacks.probe"):
         fit(make_trainer([callback]), TinyNetwork("c4"), NoValidation())
     assert callback.start_values == {}
-    assert "No validation data: the equivariance error is not measured." in caplog.messages
+    assert "No val data: EquivarianceError is not measured." in caplog.messages
     assert not any("equivariance" in n for row in read_metrics(tmp_path) for n in row)
 
 

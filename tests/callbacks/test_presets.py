@@ -10,8 +10,10 @@ from omegaconf import OmegaConf
 from src.callbacks import (
     EquivarianceError,
     ForecastPictures,
+    LieDerivative,
     OptimizationDynamics,
     RelaxedWeights,
+    Sharpness,
     WeightPictures,
 )
 from src.models.components.cnn import CNN
@@ -26,12 +28,18 @@ OPTIONS = {"hidden_channels": 3, "num_layers": 2, "pool_after": [1], "num_classe
 
 def default_callbacks():
     entries = [OmegaConf.load(CONFIGS / f"{name}.yaml") for name in ("dynamics", "pictures")]
-    return [instantiate(entry) for file in entries for entry in file.values()]
+    return [
+        instantiate(entry)
+        for file in entries
+        for name, entry in file.items()
+        if name != "weight_path"  # needs a run directory
+    ]
 
 
 def test_presets_name_every_callback():
     kinds = [type(callback) for callback in default_callbacks()]
-    assert kinds == [RelaxedWeights, EquivarianceError, OptimizationDynamics, WeightPictures]
+    measures = [RelaxedWeights, EquivarianceError, LieDerivative, Sharpness]
+    assert kinds == [*measures, OptimizationDynamics, WeightPictures]
 
 
 def make_e2cnn(**options):
@@ -56,9 +64,13 @@ def test_every_network(make_trainer, tmp_path, make, starts_at_zero, is_relaxed)
     rows = read_metrics(tmp_path)
     measured = {n.removeprefix("dynamics/") for row in rows for n in row if "dynamics" in n}
     equivariance = {f"equivariance_error{layer}" for layer in ("", "/blocks.0", "/blocks.1")}
+    lie = {f"lie_derivative{part}" for part in ("", "_relative", "_floor")}
+    sharpness = {"sharpness", "sharpness_relative", "sharpness_worst_case"}
+    sharpness |= {f"{n}_standard_error" for n in ("sharpness", "sharpness_relative")}
     optimization = {"grad_norm", "learning_rate", "step_time", "update_ratio"}
     relaxed = {f"relaxed_weight_error{layer}" for layer in ("", "/blocks.0.0", "/blocks.1.0")}
-    assert measured == equivariance | optimization | (relaxed if is_relaxed else set())
+    everywhere = equivariance | lie | sharpness | optimization
+    assert measured == everywhere | (relaxed if is_relaxed else set())
     start = {n: v for c in callbacks for n, v in getattr(c, "start_values", {}).items()}
     assert (start["dynamics/equivariance_error"] < 1e-5) == starts_at_zero
     end = trainer.callback_metrics["dynamics/equivariance_error"]
@@ -88,8 +100,8 @@ def test_the_preset_for_forecasts_differs_where_it_must():
         ("checkpoint", "monitor"): "val/rmse",
         ("checkpoint", "mode"): "min",
         ("equivariance_error", "num_samples"): 32,
-        ("equivariance_error", "input"): "vector",
-        ("equivariance_error", "output"): "vector",
+        ("lie_derivative", "num_samples"): 32,
+        ("sharpness", "num_samples"): 32,
     }
     assert smoke.keys() == default.keys()
     instantiate(smoke["equivariance_error"])

@@ -9,6 +9,7 @@ from lightning import LightningDataModule, LightningModule
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from src.measures import Objective
 from src.models.components.gcnn import GroupPool, RelaxedGroupConv, RelaxedLiftingConv, make_group
 
 # Lightning's own: a hint about speed, and a class that newer versions of torch call deprecated.
@@ -44,6 +45,9 @@ class TinyModule(LightningModule):
         self.net = net
         self.make_optimizer = optimizer
         self.lr = lr
+
+    def objective(self, batches):
+        return Objective(self.net, nn.CrossEntropyLoss(), batches)
 
     def training_step(self, batch, batch_idx):
         images, labels = batch

@@ -86,7 +86,12 @@ class FakeTrainer(SimpleNamespace):
     def __init__(self, rank, broadcast=None):
         strategy = SimpleNamespace(root_device=torch.device("cpu"), broadcast=broadcast)
         super().__init__(
-            world_size=2, global_rank=rank, overfit_batches=0, training=True, strategy=strategy
+            world_size=2,
+            global_rank=rank,
+            overfit_batches=0,
+            training=True,
+            testing=False,
+            strategy=strategy,
         )
 
 

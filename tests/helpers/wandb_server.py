@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,11 @@ from typing import Any
 import pytest
 
 KEY = "0123456789" * 4
+# wandb 0.31 does not close the file of values that a sweep's agent has chosen for a run.
+leaves_file_open = pytest.mark.filterwarnings(
+    "ignore:unclosed file.*config-agentrun.yaml:ResourceWarning",
+    "ignore:.*config-agentrun.yaml:pytest.PytestUnraisableExceptionWarning",
+)
 
 
 def isolate_wandb(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
@@ -32,6 +38,11 @@ class FakeServer(ThreadingHTTPServer):
 
     Attributes:
         rows: of the history of each run, by run id, in the order of the server.
+        summaries: of each run, by run id.
+        buckets: what each start of a run sent about it (`name`, `project`, `groupName`, ...).
+        views: the workspaces that were saved, as sent.
+        sweeps: the sweeps that were started, as sent.
+        trials: values of the runs of the last sweep that agents are still to start.
         requests: number of requests so far.
         refuses: answer every request with 401, as to a key that is not known.
     """
@@ -39,6 +50,11 @@ class FakeServer(ThreadingHTTPServer):
     def __init__(self, refuses: bool = False) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.rows: dict[str, dict[int, dict[str, Any]]] = {}
+        self.summaries: dict[str, dict[str, Any]] = {}
+        self.buckets: list[dict[str, Any]] = []
+        self.views: list[dict[str, Any]] = []
+        self.sweeps: list[dict[str, Any]] = []
+        self.trials: list[dict[str, Any]] = []
         self.requests = 0
         self.refuses = refuses
 
@@ -92,17 +108,27 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def _stream(self, message: dict[str, Any]) -> None:
-        rows = self.server.rows.setdefault(self.path.split("/")[-2], {})
-        chunk = message.get("files", {}).get("wandb-history.jsonl", {"offset": 0, "content": []})
+        run_id = self.path.split("/")[-2]
+        files = message.get("files") or {}
+        rows = self.server.rows.setdefault(run_id, {})
+        for content in files.get("wandb-summary.json", {"content": []})["content"]:
+            self.server.summaries[run_id] = json.loads(content)
+        chunk = files.get("wandb-history.jsonl", {"offset": 0, "content": []})
         rows.update(enumerate(map(json.loads, chunk["content"]), chunk["offset"]))
 
     def _query(self, query: dict[str, Any]) -> dict[str, Any]:
         variables = query.get("variables") or {}
         name = variables.get("name")
-        match query.get("operationName"):
+        named = re.search(r"(?:query|mutation)\s+(\w+)", query.get("query", ""))
+        operation = named and named.group(1)
+        match operation:
+            case "Viewer" | "GetDefaultEntity":
+                viewer = {"id": "1", "entity": "me", "username": "me", "email": "me@example.org"}
+                return {"viewer": {**viewer, "flags": "{}", "teams": {"edges": []}}}
             case "RunResumeStatus":
                 return {"model": self._model(name) if self.server.history(name) else None}
             case "UpsertBucket":
+                self.server.buckets.append(variables)
                 entity = {"id": "1", "name": "me"}
                 project = {"id": "1", "name": variables["project"], "entity": entity}
                 bucket = {"id": "1", "name": name, "displayName": name, "project": project}
@@ -113,14 +139,41 @@ class _Handler(BaseHTTPRequestHandler):
                     {"name": f, "uploadUrl": f"{self.server.url}/{f}"} for f in variables["files"]
                 ]
                 return {"createRunFiles": {"runID": "1", "uploadHeaders": [], "files": files}}
+            case "UpsertView2":
+                self.server.views.append(variables)
+                return {"upsertView": {"view": {"id": "1", "name": name}, "inserted": True}}
+        return self._sweep_query(operation, variables)
+
+    def _sweep_query(self, operation: str | None, variables: dict[str, Any]) -> dict[str, Any]:
+        match operation:
+            case "UpsertSweep":
+                self.server.sweeps.append(variables)
+                entity = {"id": "1", "name": "me"}
+                project = {"id": "1", "name": variables["projectName"], "entity": entity}
+                sweep = {"name": "sweep123", "project": project}
+                return {"upsertSweep": {"sweep": sweep, "configValidationWarnings": []}}
+            case "SweepWithRuns":
+                config = self.server.sweeps[-1]["config"]
+                return {"project": {"sweep": {"config": config, "runs": {"edges": []}}}}
+            case "CreateAgent":
+                return {"createAgent": {"agent": {"id": "1"}}}
+            case "Heartbeat":
+                return {"agentHeartbeat": {"agent": {"id": "1"}, "commands": self._commands()}}
         return {}
+
+    def _commands(self) -> str:
+        if not self.server.trials:
+            return "[]"
+        values = {key: {"value": value} for key, value in self.server.trials.pop(0).items()}
+        run = {"type": "run", "run_id": "agentrun", "program": "src/train.py", "args": values}
+        return json.dumps([run])
 
     def _model(self, name: str) -> dict[str, Any]:
         rows = self.server.history(name)
         bucket = {
             "id": "1",
             "name": name,
-            "summaryMetrics": json.dumps(rows[-1]),
+            "summaryMetrics": json.dumps({**self.server.summaries.get(name, {}), **rows[-1]}),
             "historyTail": json.dumps([json.dumps(rows[-1])]),
             "historyLineCount": len(rows),
             "eventsTail": "[]",

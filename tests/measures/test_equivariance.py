@@ -12,6 +12,8 @@ from src.measures import (
     equivariance_errors,
     equivariance_errors_per_layer,
 )
+from src.measures.equivariance import EquivarianceErrors, equivariance_error_per_element
+from src.measures.interpolation_floor import interpolation_floor
 from src.models.components.gcnn import (
     GroupBatchNorm,
     GroupConv,
@@ -210,7 +212,7 @@ def test_value_does_not_depend_on_the_batch_size(make, size):
 
 def test_strict_network_has_no_error_in_any_layer():
     x = images(channels=1, size=9)
-    overall, per_layer = equivariance_errors(strict_network(), [x], "c4")
+    overall, per_layer, _ = equivariance_errors(strict_network(), [x], "c4")
     assert overall < 1e-12
     assert list(per_layer) == ["blocks.0", "blocks.1", "blocks.2"]
     assert max(per_layer.values()) < 1e-12
@@ -222,7 +224,7 @@ def test_a_broken_layer_is_found():
     assert equivariance_error(network, [x], "c4") < 1e-12
     with torch.no_grad():
         network.blocks[1][0].relaxed_weights[0, 2] = -4.0
-    overall, per_layer = equivariance_errors(network, [x], "c4")
+    overall, per_layer, _ = equivariance_errors(network, [x], "c4")
     assert overall > 0.05
     assert per_layer["blocks.0"] < 1e-12
     assert per_layer["blocks.1"] > 0.05
@@ -242,9 +244,26 @@ def test_layers_of_an_ordinary_network_are_scalar_fields():
 
 def test_the_two_measures_agree_with_both_at_once():
     network, x = cnn(), images(channels=1)
-    overall, per_layer = equivariance_errors(network, [x], "c8")
+    overall, per_layer, _ = equivariance_errors(network, [x], "c8")
     assert equivariance_error(network, [x], "c8") == overall
     assert equivariance_errors_per_layer(network, [x], "c8") == per_layer
+
+
+def test_layers_can_be_left_out():
+    network, x = cnn(), images(channels=1)
+    expected = equivariance_errors(network, [x], "c8")._replace(per_layer={})
+    assert equivariance_errors(network, [x], "c8", per_layer=False) == expected
+
+
+def test_the_floor_comes_with_the_errors():
+    x = images(channels=2)
+    model = Function(lambda x: x.mean((2, 3)))
+    options = {"input": "vector", "interpolation": "bicubic"}
+    floor = equivariance_errors(model, [x[:1], x[1:]], "c8", **options).floor
+    assert floor == pytest.approx(interpolation_floor([x], "c8", **options), rel=1e-14)
+    assert floor > 0.1
+    assert equivariance_errors(model, [x], "c8", elements="exact").floor == 0.0
+    assert equivariance_errors(model, [x], "c4").floor == EquivarianceErrors(0.0, {}).floor == 0.0
 
 
 def test_a_feature_map_over_the_trivial_group_is_a_scalar_field():
@@ -292,14 +311,23 @@ def test_batches_with_labels():
     assert with_labels == equivariance_error(cnn(), [x[:, :1]], "c4")
 
 
-def test_runs_in_eval_mode_without_gradients():
+@pytest.mark.parametrize(
+    "measure",
+    [
+        equivariance_error,
+        equivariance_errors,
+        equivariance_errors_per_layer,
+        equivariance_error_per_element,
+    ],
+)
+def test_runs_in_eval_mode_without_gradients(measure):
     def check(x):
         assert not model.training
         assert not torch.is_grad_enabled()
         return x.mean((2, 3))
 
     model = Function(check)
-    equivariance_error(model, [images().requires_grad_()], "c4")
+    measure(model, [images().requires_grad_()], "c4")
     assert model.training
     assert torch.is_grad_enabled()
 
@@ -380,7 +408,11 @@ def test_options_are_checked(group, options, match):
     ("function", "options", "match"),
     [
         (lambda x: x.mean((2, 3)), {"output": "scalar"}, r"network .*'scalar'.*\[3, 2\]"),
-        (lambda x: x[:, :1], {"output": "vector"}, r"\[B, 2 C, H, W\]; got \[3, 1, 7, 7\]"),
+        (
+            lambda x: x[:, :1],
+            {"output": "vector"},
+            r"\[B, 2 C, H, W\]; got \[3, 1, 7, 7\]\. Give two channels per vector",
+        ),
         (lambda x: x, {"output": "regular"}, r"\[B, C, 4, H, W\]; got \[3, 2, 7, 7\]"),
         (lambda x: x[:, :, :5, :3], {"output": "scalar"}, r"\[3, 2, 5, 3\] and \[3, 2, 3, 5\]"),
     ],
@@ -394,8 +426,29 @@ def test_inputs_are_checked():
     model = Function(lambda x: x.mean((-2, -1)))
     with pytest.raises(ValueError, match=r"the input .* \[B, C, H, W\]; got \[2, 7, 7\]"):
         equivariance_error(model, images(), "c4")  # a tensor instead of a list of tensors
-    with pytest.raises(ValueError, match="at least one sample; got none"):
-        equivariance_error(model, [], "c4")
+    with pytest.raises(ValueError, match=r"kind 'vector' .* \[3, 3, 7, 7\]\. Give two channels"):
+        equivariance_error(model, [images(channels=3)], "c4", input="vector")
+
+
+def test_outputs_that_do_not_turn_with_their_picture():
+    """Quarter turns swap height and width of pictures, which must then swap those of outputs."""
+    resized = nn.AdaptiveAvgPool2d((3, 5))
+    with pytest.raises(ValueError, match=r"\[3, 2, 3, 5\] and \[3, 2, 5, 3\]\. Use .* square"):
+        equivariance_error(resized, [images(size=(6, 10))], "c4", output="scalar")
+    half_turns = equivariance_error(resized, [images(size=(6, 10))], "c2", output="scalar")
+    assert half_turns < 1e-12
+
+
+@pytest.mark.parametrize("measure", [equivariance_error, equivariance_errors_per_layer])
+def test_batches_hold_samples(measure):
+    model = Function(lambda x: x.mean((-2, -1)))
+    for batches in ([], [images(batch=0)], [(images(batch=0), torch.zeros(0))]):
+        with pytest.raises(ValueError, match=r"at least one sample; got none\. Pass a list"):
+            measure(model, batches, "c4")
+    generator = (x for x in [images()])
+    measure(model, generator, "c4")
+    with pytest.raises(ValueError, match="a generator or an iterator gives its batches only once"):
+        measure(model, generator, "c4")
 
 
 def test_feature_maps_of_another_group_are_an_error():

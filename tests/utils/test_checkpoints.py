@@ -41,8 +41,8 @@ class Scored(LightningModule):
         return torch.optim.SGD(self.parameters(), 0.0)
 
 
-def fit(folder, scores, mode="max", ckpt_path=None, **options):
-    kept = BestAndLastCheckpoint(str(folder), "val/score", mode)
+def fit(folder, scores, mode="max", ckpt_path=None, first_epoch=0, **options):
+    kept = BestAndLastCheckpoint(str(folder), "val/score", mode, first_epoch)
     trainer = Trainer(
         accelerator="cpu",
         max_epochs=len(scores),
@@ -81,6 +81,28 @@ def test_best_and_last_are_kept(tmp_path, scores, mode, best):
     assert kept.best["metrics"]["val/score"] == pytest.approx(scores[best])
     assert kept.last["epoch"] == 2
     assert sorted(path.name for path in tmp_path.iterdir()) == ["best.ckpt", "last.ckpt"]
+
+
+@pytest.mark.parametrize(
+    ("first_epoch", "best"),
+    [(0, 0), (1, 2), (2, 2), (3, 3), (9, 3)],
+)
+def test_epochs_before_the_first_are_never_the_best(tmp_path, first_epoch, best):
+    kept = fit(tmp_path, [0.9, 0.2, 0.3, 0.1], first_epoch=first_epoch)
+    assert epoch_of(tmp_path, "best.ckpt") == kept.best["epoch"] == best
+
+
+def test_a_longer_run_forgets_a_best_before_the_first_epoch(tmp_path):
+    fit(tmp_path, [0.9, 0.8], first_epoch=2)
+    assert epoch_of(tmp_path, "best.ckpt") == 1
+    kept = fit(tmp_path, [0.9, 0.8, 0.1, 0.2], ckpt_path=tmp_path / "last.ckpt", first_epoch=2)
+    assert epoch_of(tmp_path, "best.ckpt") == kept.best["epoch"] == 3
+
+
+@pytest.mark.parametrize("first_epoch", [-1, 1.5, True])
+def test_a_first_epoch_that_is_none_is_refused(first_epoch):
+    with pytest.raises(ValueError, match="`first_epoch` must be an integer of at least 0; got"):
+        BestAndLastCheckpoint("checkpoints", first_epoch=first_epoch)
 
 
 def test_without_a_number_there_is_no_best(tmp_path):
@@ -190,6 +212,16 @@ def test_weights_are_loaded():
     model = Wrapped(nn.Linear(2, 3))
     load_weights(model, checkpoint, "a.ckpt")
     assert torch.equal(model.net[0].weight, checkpoint["state_dict"]["net.0.weight"])
+
+
+def test_the_model_restores_more_than_weights():
+    class Restoring(Wrapped):
+        def on_load_checkpoint(self, checkpoint):
+            self.restored = checkpoint["more"]
+
+    model = Restoring(nn.Linear(2, 3))
+    load_weights(model, checkpoint_of(nn.Linear(2, 3)) | {"more": 3}, "a.ckpt")
+    assert model.restored == 3
 
 
 @pytest.mark.parametrize(

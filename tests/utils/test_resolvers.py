@@ -1,6 +1,6 @@
 from omegaconf import OmegaConf
 
-from src.utils.resolvers import register_resolvers, run_dir, sweep_subdir
+from src.utils.resolvers import register_resolvers, run_dir
 
 
 def test_runs_of_the_same_second_have_directories_of_their_own(tmp_path):
@@ -14,15 +14,26 @@ def test_a_resumed_run_keeps_its_directory(tmp_path, monkeypatch):
     run.mkdir()
     (run / "config.yaml").touch()
     monkeypatch.chdir(tmp_path)
-    assert run_dir("run", "elsewhere") == sweep_subdir("run", 3) == str(run)
+    assert run_dir("run", "elsewhere") == str(run)
 
 
 def test_what_is_no_run_directory_is_not_written_to(tmp_path):
     assert run_dir(str(tmp_path), "logs").startswith("logs/")
-    assert sweep_subdir(str(tmp_path), 3) == "3"
 
 
 def test_a_config_asks_twice_and_gets_one_answer():
     register_resolvers()
     config = OmegaConf.create({"resume": None, "dir": "${run_dir:${oc.select:resume,null},logs}"})
     assert config.dir == config.dir
+
+
+def test_jobs_take_over_what_was_evaluated_where_the_sweep_was_started():
+    register_resolvers()
+    key = "${sweep_folder:null,${hydra.overrides.task}}"
+    started, job = (
+        OmegaConf.create({"hydra": {"overrides": {"task": [seeds]}}, "folder": key})
+        for seeds in ("seed=0,1", "seed=1")
+    )
+    folder = started.folder
+    OmegaConf.copy_cache(started, job)
+    assert job.folder == folder

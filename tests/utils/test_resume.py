@@ -3,6 +3,8 @@ import json
 import pytest
 import yaml
 
+from src.utils.resume import taken
+
 
 @pytest.fixture
 def run(train):
@@ -41,7 +43,7 @@ def test_what_would_make_it_another_run_is_refused(train, run, capsys, argument)
     after = snapshot(run)
     for name in set(before) - {"train.log"}:
         assert before[name] == after[name], name
-    assert before.keys() == after.keys()
+    assert before.keys() | {".lock"} == after.keys()
 
 
 def test_what_the_run_has_may_be_repeated(train, run):
@@ -74,7 +76,7 @@ def test_a_finished_run_is_tested_again(train, run):
 def test_a_run_goes_on_for_more_epochs_also_after_another_resume(train, run):
     longer = resume(train, run, "trainer.max_epochs=4")
     assert longer.summary["epochs"] == 4
-    assert "a learning-rate schedule over the whole run is one of 4 epochs" in longer.log
+    assert "schedules over the whole run are ones of 4 epochs" in longer.log
     assert longer.config["trainer"]["max_epochs"] == 2, "config.yaml is of the first start"
     texts = [f"resume={run.path}", "trainer.max_epochs=5"]
     longest = resume(train, run, texts[1])
@@ -115,3 +117,24 @@ def test_a_damaged_checkpoint_is_told(train, run, capsys):
     with pytest.raises(SystemExit):
         resume(train, run)
     assert "last.ckpt could not be read" in capsys.readouterr().err
+
+
+def test_a_run_is_continued_by_one_process_at_a_time(train, run, capsys, monkeypatch):
+    monkeypatch.setattr("src.utils.resume.LOCK_SECONDS", 0.1)
+    with taken(run.path), pytest.raises(SystemExit):
+        resume(train, run)
+    told = capsys.readouterr().err
+    assert "A run must be worked on by one process at a time" in told
+    resume(train, run)
+
+
+def test_a_run_continued_by_other_code_says_so(train, run):
+    environment = run.environment
+    if environment["git"]["commit"] is None:
+        pytest.skip("git tells no commit here")
+    resume(train, run)
+    assert "by commit" not in run.log
+    environment["git"]["commit"] = "0123456789abcdef"
+    (run / "environment.json").write_text(json.dumps(environment))
+    resume(train, run)
+    assert "The run was started by commit 0123456789 of the code" in run.log

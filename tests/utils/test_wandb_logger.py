@@ -14,7 +14,7 @@ from PIL import Image
 from src.utils.wandb_logger import WandbRunLogger
 from src.utils.wandb_offline import WandbRun, find_wandb_files, read_wandb_file
 from src.utils.wandb_run import finish_wandb
-from tests.helpers.wandb_server import KEY, isolate_wandb, wandb_server
+from tests.helpers.wandb_server import KEY, isolate_wandb, leaves_file_open, wandb_server
 
 ROOT = Path(__file__).parents[2]
 STEP = "trainer/global_step"
@@ -146,6 +146,32 @@ def test_a_continued_online_run_sends_again_what_the_server_does_not_have(
         history = server.history(run_id)
     assert [row[STEP] for row in history if "train/loss" in row] == list(range(10))
     assert [row["_step"] for row in history] == list(range(20))
+
+
+@leaves_file_open
+def test_a_run_of_a_sweep_takes_the_agents_id_and_continues_under_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    chosen = tmp_path / "config-agentrun.yaml"
+    chosen.write_text("wandb_version: 1\nmodel.alpha: {value: 0.1}\nseed: {value: 3}\n")
+    agent = {"SWEEP_ID": "s", "RUN_ID": "agentrun", "SWEEP_PARAM_PATH": str(chosen)}
+    with wandb_server() as server, monkeypatch.context() as agents:
+        for name, value in agent.items():
+            agents.setenv(f"WANDB_{name}", value)
+        monkeypatch.setenv("WANDB_BASE_URL", server.url)
+        logger = WandbRunLogger(str(tmp_path), "symmetry", server_timeout=4.0, finish_timeout=2.0)
+        logger.log_hyperparams({"seed": 3, "model": {"alpha": 0.1}})
+        logger.log_metrics({"train/loss": 1.0}, 0)
+        expected = {"model.alpha": 0.1, "seed": 3, "model": {"alpha": 0.1}}
+        assert dict(logger.experiment.config) == expected
+        logger.finish()
+        for name in agent:  # continued by hand, in another shell
+            agents.delenv(f"WANDB_{name}")
+        assert log_run(tmp_path, 0, 3).version == "agentrun"
+        history = server.history("agentrun")
+    assert [row[STEP] for row in history if "train/loss" in row] == [0, 1, 2]
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.slow

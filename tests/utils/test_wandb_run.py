@@ -21,6 +21,7 @@ from tests.helpers.wandb_server import (
     KEY,
     closed_address,
     isolate_wandb,
+    leaves_file_open,
     silent_server,
     wandb_server,
 )
@@ -233,6 +234,56 @@ def test_each_start_is_its_own_run_and_reads_the_environment_anew(
     assert dict(os.environ) == before
     [file] = find_wandb_files(tmp_path / "0")
     assert read_wandb_file(file).exit_code == 0
+
+
+@pytest.fixture
+def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """What the agent of a W&B sweep sets for a run that it starts."""
+    chosen = tmp_path / "config-agentrun.yaml"
+    chosen.write_text("wandb_version: 1\nmodel.alpha: {value: 0.1}\nseed: {value: 3}\n")
+    names = {"SWEEP_ID": "sweep123", "RUN_ID": "agentrun", "PROJECT": "tuning", "ENTITY": "team"}
+    for name, value in {**names, "SWEEP_PARAM_PATH": str(chosen)}.items():
+        monkeypatch.setenv(f"WANDB_{name}", value)
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    return names
+
+
+@leaves_file_open
+def test_a_run_of_a_sweep_is_the_one_that_the_agent_announced(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture,
+    sweep: dict[str, str],
+) -> None:
+    with wandb_server() as server:
+        monkeypatch.setenv("WANDB_BASE_URL", server.url)
+        run = start(tmp_path / "run")
+        assert (run.id, run.sweep_id, run.project) == ("agentrun", "sweep123", "tuning")
+        assert dict(run.config) == {"model.alpha": 0.1, "seed": 3}
+        finish_wandb()
+    keys = ("name", "sweep", "project", "entity")
+    assert [server.buckets[0][key] for key in keys] == ["agentrun", "sweep123", "tuning", "team"]
+    assert capfd.readouterr() == ("", "")
+
+
+@leaves_file_open
+def test_a_run_of_a_sweep_that_loses_its_server_keeps_its_id(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sweep: dict[str, str]
+) -> None:
+    with wandb_server(refuses=True) as server:
+        monkeypatch.setenv("WANDB_BASE_URL", server.url)
+        run = start(tmp_path / "run")
+    assert (run.id, run.offline) == ("agentrun", True)
+
+
+@leaves_file_open
+def test_a_continued_run_keeps_its_id_also_below_an_agent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sweep: dict[str, str]
+) -> None:
+    with wandb_server() as server:
+        monkeypatch.setenv("WANDB_BASE_URL", server.url)
+        run = start(tmp_path / "run", "abcd1234")
+        assert (run.id, run.offline, run.project) == ("abcd1234", False, "symmetry")
 
 
 def random_state() -> list[bytes]:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from .checks import check_positive_int
 from .gcnn.caching import kernels_built_once
 
 
@@ -25,7 +26,11 @@ def roll_out(
 
     Returns:
         [B, horizon, 2, H, W].
+
+    Raises:
+        ValueError: if there is no frame to forecast.
     """
+    check_positive_int("horizon", horizon)
     num_inputs = known.shape[1]
     frames = list(known.unbind(1))
     forecasts = []
@@ -44,10 +49,14 @@ class Rollout(nn.Module):
 
     Shapes:
         input [B, n, 2, H, W]; output [B, horizon, 2, H, W].
+
+    Raises:
+        ValueError: if there is no frame to forecast.
     """
 
     def __init__(self, net: nn.Module, horizon: int) -> None:
         super().__init__()
+        check_positive_int("horizon", horizon)
         self.net = net
         self.horizon = horizon
 

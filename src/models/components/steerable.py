@@ -5,16 +5,17 @@ from torch import Tensor
 
 from .e2cnn import E2Conv
 from .e2cnn_bases import pixelwise_rank
-from .relaxation import mean_neighbour_difference, relative_to_mean
+from .relaxation import Relaxable, mean_neighbour_difference, relative_to_mean
 
 
-class RelaxedSteerableConv(E2Conv):
+class RelaxedSteerableConv(Relaxable, E2Conv):
     r"""`E2Conv` whose coefficients may differ between the pixels y of the kernel.
 
     .. math:: W_{o,i}(y) = \sum_b w_{o,i,b}(y)\, B_b(y)
 
     A new layer's coefficients are constant in y and drawn as those of a new `E2Conv`: it is
-    exactly equivariant. The bias stays equivariant.
+    exactly equivariant. The bias stays equivariant. At a `relaxation` theta below 1 coefficients
+    stand nearer to their means over the pixels, see `Relaxable`.
 
     Args: `E2Conv`'s.
 
@@ -28,18 +29,22 @@ class RelaxedSteerableConv(E2Conv):
     Symmetric Dynamics, ICML 2022 (its published code starts from random, not constant, weights).
     """
 
+    def effective_weights(self) -> Tensor:
+        """[O, I, n, k, k]: w_bar + theta (w(y) - w_bar), w(y) itself where theta is None."""
+        return self._relaxed(self.weight, num_axes=2)
+
     def expanded_kernel(self) -> Tensor:
         """The ordinary convolution weight [O output fibre, I input fibre, k, k]."""
-        kernel = torch.einsum("oibyx,bpqyx->opiqyx", self.weight, self.basis)
+        kernel = torch.einsum("oibyx,bpqyx->opiqyx", self.effective_weights(), self.basis)
         return kernel.flatten(2, 3).flatten(0, 1)
 
     def relaxation_penalty(self) -> Tensor:
         """Mean |difference| of coefficients at neighbouring pixels, along rows and columns."""
-        return mean_neighbour_difference(self.weight)
+        return mean_neighbour_difference(self.effective_weights())
 
     def relaxed_weight_error(self) -> Tensor:
         """`relaxation_penalty` over the mean |coefficient|; zero exactly when strict."""
-        return relative_to_mean(self.relaxation_penalty(), self.weight)
+        return relative_to_mean(self.relaxation_penalty(), self.effective_weights())
 
     def degrees_of_freedom(self) -> tuple[int, int]:
         """Dimensions of all kernels this layer can have, and of all kernels there are.

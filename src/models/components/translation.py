@@ -10,17 +10,18 @@ from torch import Tensor, nn
 from .checks import check_positive_int
 from .gcnn.base import padding_pixels
 from .gcnn.kernels import check_kernel_size
-from .relaxation import mean_neighbour_difference, relative_to_mean
+from .relaxation import Relaxable, mean_neighbour_difference, relative_to_mean
 
 
-class RelaxedTranslationConv(nn.Module):
+class RelaxedTranslationConv(Relaxable):
     r"""Convolution whose kernel may change from place to place.
 
     .. math:: y(x) = b + \sum_l w_l(x)\, (\psi_l * f)(x)
 
     All maps w_l start at 1 / L: a new layer is the convolution with the mean of its banks, and
     exactly equivariant to translations (up to the borders of the picture). Its kernel has the
-    variance of a new `nn.Conv2d`'s, whatever L.
+    variance of a new `nn.Conv2d`'s, whatever L. At a `relaxation` theta below 1 each map stands
+    nearer to its mean over the positions, see `Relaxable`.
 
     Args:
         in_channels: I, channels of the input.
@@ -86,16 +87,20 @@ class RelaxedTranslationConv(nn.Module):
         self._check_input(x)
         y = F.conv2d(x, self.weight.flatten(0, 1), padding=self.padding)
         y = y.unflatten(1, (self.num_filter_banks, self.out_channels))
-        y = torch.einsum("blohw,lhw->bohw", y, self.relaxed_weights)
+        y = torch.einsum("blohw,lhw->bohw", y, self.effective_weights())
         return y if self.bias is None else y + self.bias.to(y.dtype)[:, None, None]
+
+    def effective_weights(self) -> Tensor:
+        """[L, H', W']: w_bar_l + theta (w_l(x) - w_bar_l), w_l(x) itself where theta is None."""
+        return self._relaxed(self.relaxed_weights, num_axes=2)
 
     def relaxation_penalty(self) -> Tensor:
         """Mean |difference| of the maps at neighbouring positions, along rows and columns."""
-        return mean_neighbour_difference(self.relaxed_weights)
+        return mean_neighbour_difference(self.effective_weights())
 
     def relaxed_weight_error(self) -> Tensor:
         """`relaxation_penalty` over the mean |w|; zero exactly when strict."""
-        return relative_to_mean(self.relaxation_penalty(), self.relaxed_weights)
+        return relative_to_mean(self.relaxation_penalty(), self.effective_weights())
 
     def extra_repr(self) -> str:
         return (

@@ -27,13 +27,17 @@ class Numbers(InMemoryDataModule):
 
 
 class TwoProcesses(SimpleNamespace):
-    """What a data module asks of a trainer of two processes."""
+    """What a data module asks of a trainer of two processes, or of more."""
 
-    def __init__(self, rank, overfit_batches=0):
+    def __init__(self, rank, overfit_batches=0, testing=False, world_size=2):
         broadcast = {"broadcast": lambda drawn: 42}
         strategy = SimpleNamespace(root_device=torch.device("cpu"), **broadcast)
         super().__init__(
-            world_size=2, global_rank=rank, overfit_batches=overfit_batches, strategy=strategy
+            world_size=world_size,
+            global_rank=rank,
+            overfit_batches=overfit_batches,
+            testing=testing,
+            strategy=strategy,
         )
 
 
@@ -56,6 +60,40 @@ def test_processes_share_out_an_epoch_and_agree_on_a_seed():
     parts = [order(None, 3, TwoProcesses(rank)) for rank in range(2)]
     assert sorted(parts[0] + parts[1]) == list(range(10))
     assert parts == [order(42, 3, TwoProcesses(rank)) for rank in range(2)]
+
+
+def batches(loader):
+    loader.sampler.set_epoch(3)
+    return [set(labels.tolist()) for _, labels in loader]
+
+
+def loader_of(split, batch_size, trainer=None):
+    data = Numbers(batch_size, 0, seed=5)
+    data.trainer = trainer
+    data.setup()
+    return getattr(data, f"{split}_dataloader")()
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3])
+def test_a_step_of_two_processes_is_one_of_twice_the_batch_size(batch_size):
+    parts = [batches(loader_of("train", batch_size, TwoProcesses(rank))) for rank in range(2)]
+    together = [one | other for one, other in zip(*parts, strict=True)]
+    assert together == batches(loader_of("train", 2 * batch_size))
+
+
+@pytest.mark.parametrize("world_size", [2, 3, 4, 10])
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_processes_evaluate_every_sample_once(split, world_size):
+    seen = []
+    for rank in range(world_size):
+        trainer = TwoProcesses(rank, testing=True, world_size=world_size)
+        seen += [n for _, labels in loader_of(split, 2, trainer) for n in labels.tolist()]
+    assert sorted(seen) == list(range(10))
+
+
+def test_more_processes_than_samples_to_evaluate():
+    with pytest.raises(ValueError, match="sample for every process; got 10 samples for 11"):
+        loader_of("val", 2, TwoProcesses(10, world_size=11))
 
 
 def test_without_a_seed_an_order_is_drawn():

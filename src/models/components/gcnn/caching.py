@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.func import debug_unwrap
 
 
 class KernelCache:
@@ -46,7 +47,10 @@ class KernelCache:
             self.clear()
             return build()
         if not self._is_current(parameters):
-            self._keep(parameters, build())
+            kernel = build()
+            if debug_unwrap(kernel) is not kernel:  # of a transform of torch.func, and ends with it
+                return kernel
+            self._keep(parameters, kernel)
         return self._kernel
 
     def _may_keep(self, parameters: tuple[Tensor, ...]) -> bool:

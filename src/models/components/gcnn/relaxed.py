@@ -4,10 +4,10 @@ import torch
 from torch import Tensor, nn
 
 from ..checks import check_positive_int
-from ..relaxation import pairwise_differences, relative_to_mean
+from ..relaxation import Relaxable, pairwise_differences, relative_to_mean
 
 
-class RelaxedLayer(nn.Module):
+class RelaxedLayer(Relaxable):
     r"""Mixin: L filter banks psi_l, mixed with one weight per bank and group element.
 
     .. math:: \psi_g = \sum_l w_l(g)\, \psi_l
@@ -15,7 +15,8 @@ class RelaxedLayer(nn.Module):
     replaces the strict layer's psi wherever element g needs it. T_g is linear, so the banks are
     mixed before they are turned and the bank of turned filters is never built. All weights
     start at one: a new layer is exactly equivariant. Group biases add d_o(g) to the bias b_o of
-    output channel o, and start at zero.
+    output channel o, and start at zero. At a `relaxation` theta below 1 both stand nearer to
+    their means over the group, see `Relaxable`; every method below is of those weights.
 
     Attributes:
         weight: [L, ...], the banks, each shaped as the strict layer's weight.
@@ -36,18 +37,26 @@ class RelaxedLayer(nn.Module):
         self.group_biases = nn.Parameter(zeros) if group_biases else None
         self.reset_parameters()
 
+    def effective_weights(self) -> Tensor:
+        """[L, |G|]: w_bar_l + theta (w_l(g) - w_bar_l), w_l(g) itself where theta is None."""
+        return self._relaxed(self.relaxed_weights)
+
+    def effective_biases(self) -> Tensor | None:
+        """[O, |G|]: d_bar_o + theta (d_o(g) - d_bar_o), or None without group biases."""
+        return None if self.group_biases is None else self._relaxed(self.group_biases)
+
     def expanded_kernel(self) -> Tensor:
         """W as an ordinary convolution weight: the strict layer's, of the mixed banks."""
         if self.permutes:
             return self._permute(self._mix_each_channel())
-        return self._turn_each(self.relaxed_weights.t() @ self.weight.flatten(1))
+        return self._turn_each(self.effective_weights().t() @ self.weight.flatten(1))
 
     def expanded_bias(self) -> Tensor | None:
         """The bias as an ordinary convolution's, [O |G|]: b_o + d_o(g); None without any."""
         shared = super().expanded_bias()
         if self.group_biases is None:
             return shared
-        own = self.group_biases.flatten()
+        own = self.effective_biases().flatten()
         return own if shared is None else shared + own
 
     def relaxation_penalty(self) -> Tensor:
@@ -61,17 +70,17 @@ class RelaxedLayer(nn.Module):
                   |d_o(g) - d_o(h)|}{\mathrm{mean}_{l,g} |w_l(g)|}
         """
         means = [pairwise_differences(w).mean() for w in self._weights_per_element()]
-        return relative_to_mean(sum(means), self.relaxed_weights)
+        return relative_to_mean(sum(means), self.effective_weights())
 
     def _weights_per_element(self) -> list[Tensor]:
-        """Every parameter [..., |G|] that is constant over the group in a strict layer."""
-        parameters = (self.relaxed_weights, self.group_biases)
-        return [parameter for parameter in parameters if parameter is not None]
+        """All weights [..., |G|] that are constant over the group in a strict layer."""
+        weights = (self.effective_weights(), self.effective_biases())
+        return [w for w in weights if w is not None]
 
     def _mix_each_channel(self) -> Tensor:
         """psi_g for every output channel, [O, |G|, ...], the rest flat."""
         banks = self.weight.flatten(2).transpose(0, 1)
-        return torch.bmm(self.relaxed_weights.t().expand(self.out_channels, -1, -1), banks)
+        return torch.bmm(self.effective_weights().t().expand(self.out_channels, -1, -1), banks)
 
     def _exact_transform(self) -> Tensor:
         """A_g, of two kernels at once where they are 3 x 3: products of 9 columns are slow."""

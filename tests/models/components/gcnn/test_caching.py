@@ -236,3 +236,15 @@ def test_state_has_the_same_keys_in_training_and_evaluation(layer):
     with torch.no_grad():
         layer.eval()(inputs(layer))
     assert layer.state_dict().keys() == keys
+
+
+def test_a_kernel_of_a_transform_ends_with_the_transform(layer):
+    """What `torch.func` wraps is of no use outside, nor in the next transform."""
+    layer.requires_grad_(False)
+    x, one = inputs(layer), torch.ones(())
+    expected = fresh(layer, x)
+    slope = torch.func.grad(lambda scale: (scale.square() * layer(x)).sum())
+    for _ in range(2):
+        torch.func.grad(slope)(one)
+        assert layer.kernel_cache._kernel is None
+    assert torch.equal(layer(x), expected)

@@ -1,0 +1,78 @@
+"""The weights along training, kept for measures of the path that they took."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning import Callback, LightningModule, Trainer
+
+from src.models.components.checks import check_positive_int
+
+FOLDER = "path"
+
+
+class WeightPath(Callback):
+    """Keeps the weights before the first step, every k epochs, at chosen steps and at the end.
+
+    Files ``<dirpath>/path/step_<optimizer steps>.ckpt`` hold the weights, what rebuilds network
+    and data, and ``epochs_trained``; no optimizer state. They can be evaluated, exported and
+    measured as other checkpoints. A run that is resumed writes the same files again. Nothing is
+    kept in a ``fast_dev_run``.
+
+    Args:
+        dirpath: folder of the run's checkpoints.
+        every_n_epochs: k.
+        steps: numbers of optimizer steps after which weights are kept too.
+
+    Raises:
+        ValueError: if k or a step is not a positive integer.
+    """
+
+    reads_weights = True
+
+    def __init__(self, dirpath: str, every_n_epochs: int = 5, steps: Sequence[int] = ()) -> None:
+        check_positive_int("every_n_epochs", every_n_epochs)
+        for step in steps:
+            check_positive_int("steps", step)
+        self.folder = Path(dirpath) / FOLDER
+        self.every_n_epochs = every_n_epochs
+        self.steps = frozenset(steps)
+        self._kept: int | None = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.global_step == 0:
+            self._keep(trainer, pl_module, epochs_trained=0.0)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.global_step in self.steps:
+            part = (batch_idx + 1) / trainer.num_training_batches
+            self._keep(trainer, pl_module, trainer.current_epoch + part)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        epochs_trained = trainer.current_epoch + 1
+        if epochs_trained % self.every_n_epochs == 0:
+            self._keep(trainer, pl_module, float(epochs_trained))
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._keep(trainer, pl_module, float(trainer.current_epoch))
+
+    def _keep(self, trainer: Trainer, pl_module: LightningModule, epochs_trained: float) -> None:
+        """Write the weights, once per step."""
+        step = trainer.global_step
+        if step == self._kept or trainer.fast_dev_run:
+            return
+        self._kept = step
+        checkpoint = {
+            "state_dict": pl_module.state_dict(),
+            "global_step": step,
+            "epochs_trained": epochs_trained,
+        }
+        pl_module.on_save_checkpoint(checkpoint)
+        for callback in trainer.callbacks:
+            if getattr(callback, "describes_run", False):
+                callback.on_save_checkpoint(trainer, pl_module, checkpoint)
+        if trainer.is_global_zero:
+            path = self.folder / f"step_{step:08d}.ckpt"
+            trainer.strategy.checkpoint_io.save_checkpoint(checkpoint, path)

@@ -1,0 +1,39 @@
+"""Measure checkpoints: equivariance, Lie derivative, sharpness, Hessian, landscape, symmetry.
+
+python src/measure.py ckpt_path=<run directory> measure=sharpness
+"""
+
+from typing import Any
+
+import hydra
+import rootutils
+from omegaconf import DictConfig
+
+ROOT = rootutils.setup_root(__file__, indicator=".project-root", pythonpath=True, dotenv=True)
+
+from src.utils.resolvers import register_resolvers  # noqa: E402
+
+register_resolvers()
+
+
+def measure(config: DictConfig) -> dict[str, Any]:
+    """Take measures of one checkpoint, of all of a run, or of all of a sweep.
+
+    Returns:
+        Values by checkpoint and by name.
+    """
+    from src.utils.measuring import prepare_measuring, run_measuring
+    from src.utils.run import open_run
+
+    with open_run(config, prepare_measuring) as run:
+        return run_measuring(run)
+
+
+@hydra.main(version_base="1.3", config_path=str(ROOT / "configs"), config_name="measure")
+def main(config: DictConfig) -> None:
+    """Entry point."""
+    measure(config)
+
+
+if __name__ == "__main__":
+    main()

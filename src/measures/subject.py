@@ -1,0 +1,95 @@
+"""What measures are taken of, and what they give."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from .objective import Objective
+
+NO_PROGRESS = partial(tqdm, disable=True)
+
+
+class PathPoint(NamedTuple):
+    """The state of a network at one time of its training.
+
+    Attributes:
+        state: parameters and buffers of the network of the module's objective, by name.
+        epochs_trained: when.
+        step: optimizer steps taken until then.
+    """
+
+    state: dict[str, Tensor]
+    epochs_trained: float
+    step: int
+
+
+def network_of(module: nn.Module) -> nn.Module:
+    """The network inside a Lightning module (its ``net``), without `torch.compile`'s wrapper."""
+    network = getattr(module, "net", module)
+    return getattr(network, "_orig_mod", network)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network inside its Lightning module, and the fixed batches that it is measured on.
+
+    Attributes:
+        module: with ``net`` (the network), ``network_inputs`` (of a batch), ``objective`` (the data
+            loss on batches), ``input_kind`` and ``output_kind`` (how they transform).
+        batches: as the data module gives them, on the module's device.
+        score: the metrics of the test data, where they can be had.
+        path: states along training, the last one the present one, where they were kept.
+        progress: makes a progress bar, with the arguments of `tqdm`.
+    """
+
+    module: nn.Module
+    batches: Sequence[Any]
+    score: Callable[[], Mapping[str, float]] | None = None
+    path: Callable[[], list[PathPoint]] | None = None
+    progress: Callable[..., tqdm] = NO_PROGRESS
+
+    @property
+    def network(self) -> nn.Module:
+        """The network, see `network_of`."""
+        return network_of(self.module)
+
+    def inputs(self) -> list[Tensor]:
+        """What the network is given for each batch.
+
+        It is the module's ``network_inputs(batch)``; for a module without, the batch itself or its
+        first part.
+        """
+        if hasattr(self.module, "network_inputs"):
+            return [self.module.network_inputs(batch) for batch in self.batches]
+        return [batch if isinstance(batch, Tensor) else batch[0] for batch in self.batches]
+
+    def objective(self) -> Objective:
+        """The data loss on the batches.
+
+        Raises:
+            TypeError: if the module does not give one.
+        """
+        if not hasattr(self.module, "objective"):
+            raise TypeError(
+                "a measure of the loss needs a module with a method `objective` (batches -> "
+                f"Objective); got {type(self.module).__name__}. Derive it from BaseModule, or "
+                "leave sharpness, Hessian and landscape out."
+            )
+        return self.module.objective(self.batches)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a measure found.
+
+    Attributes:
+        values: figures by name, as they are logged below ``dynamics/``.
+        details: the rest, in plain lists and dicts: curves, spectra, maps.
+    """
+
+    values: dict[str, float]
+    details: dict[str, Any] = field(default_factory=dict)
