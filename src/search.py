@@ -1,0 +1,36 @@
+"""Search for hyperparameters: train many networks, with values that Optuna chooses.
+
+python src/search.py experiment=rgcnn_rotmnist hparams_search=learning_rate search.num_trials=20
+"""
+
+from importlib.util import find_spec
+
+import hydra
+import rootutils
+from omegaconf import DictConfig
+
+ROOT = rootutils.setup_root(__file__, indicator=".project-root", pythonpath=True, dotenv=True)
+
+from src.utils.resolvers import register_resolvers  # noqa: E402
+
+register_resolvers()
+
+
+@hydra.main(version_base="1.3", config_path=str(ROOT / "configs"), config_name="search")
+def main(config: DictConfig) -> None:
+    """Entry point."""
+    from src.utils.errors import UserError
+
+    if find_spec("optuna") is None:
+        raise UserError(
+            "src/search.py needs the package optuna, which is not installed. Run "
+            '`pip install -e ".[search]"`.'
+        )
+    from src.train import train
+    from src.utils.searching import Search
+
+    Search(config).run(train)
+
+
+if __name__ == "__main__":
+    main()
