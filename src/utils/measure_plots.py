@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 SEQUENTIAL = "viridis"
 MAX_ANNOTATED = 16  # group elements; maps of more carry no numbers
 CONTOURS = 14
+LARGEST = 10  # losses on the plane beyond so many times the largest of the path look alike
 
 
 def draw(measure: str, reading: Reading, title: str) -> "Figure | None":
@@ -75,9 +76,12 @@ def draw_sharpness(reading: Reading, title: str) -> "Figure | None":
     figure, axes = _figure(len(found), f"Sharpness of the training loss, {title}")
     for place, (scale, unit) in zip(axes, found.items()):
         curve = reading.details[scale]
-        errors = None if np.isnan(curve["standard_errors"]).any() else curve["standard_errors"]
+        errors = np.array(curve["standard_errors"], float)  # NaN for a single direction
+        errors = None if np.isnan(errors).any() else errors
         place.errorbar(curve["radii"], curve["changes"], errors, marker="o", capsize=3)
         place.set(xlabel=unit, ylabel="mean |change of loss|", xscale="log", yscale="log")
+        place.set_xticks(curve["radii"], [f"{radius:g}" for radius in curve["radii"]])
+        place.set_xticks([], minor=True)
         place.grid(alpha=0.3)
     return figure
 
@@ -165,7 +169,8 @@ def _of_layers(reading: Reading, name: str) -> dict[str, float]:
 
 def _bars(axes: "Axes", layers: dict[str, float], title: str) -> None:
     names = [name.removeprefix("blocks.") for name in layers]
-    axes.bar(names, list(layers.values()), color="C0")
+    axes.bar(range(len(names)), list(layers.values()), color="C0")
+    axes.set_xticks(range(len(names)), names)
     axes.set(title=title, xlabel="block")
     axes.title.set_fontsize(9)
     axes.grid(axis="y", alpha=0.3)
@@ -188,15 +193,19 @@ def _draw_plane(figure: "Figure", axes: "Axes", details: dict[str, Any]) -> None
     from matplotlib.colors import LogNorm
 
     a, b = details["plane"]["a"], details["plane"]["b"]
-    losses = np.maximum(np.array(details["plane"]["losses"]).T, 1e-12)
-    levels = np.geomspace(losses.min(), losses.max(), CONTOURS)
-    scale = LogNorm(losses.min(), losses.max())
-    filled = axes.contourf(a, b, losses, levels=levels, norm=scale, cmap=SEQUENTIAL)
+    losses = np.array(details["plane"]["losses"], float).T  # null, infinity in JSON, becomes NaN
+    lowest = max(np.nanmin(losses), 1e-12)
+    highest = max(min(np.nanmax(losses), LARGEST * max(details["path_losses"])), 1.01 * lowest)
+    levels, scale = np.geomspace(lowest, highest, CONTOURS), LogNorm(lowest, highest)
+    shown = np.nan_to_num(losses, nan=np.inf).clip(lowest, 2 * highest)
+    filled = axes.contourf(a, b, shown, levels=levels, norm=scale, cmap=SEQUENTIAL, extend="max")
     path = np.array(details["coordinates"])
     axes.plot(*path.T, "-o", color="white", ms=4, lw=1.2, mec="black", mew=0.6)
     for index in (0, -1):
         label = f"epoch {details['epochs_trained'][index]:g}"
-        axes.annotate(label, path[index], xytext=(5, 5), textcoords="offset points", color="white")
+        left = path[index, 0] < (a[0] + a[-1]) / 2  # text runs towards the middle
+        place = {"xytext": (7 if left else -7, 4), "ha": "left" if left else "right"}
+        axes.annotate(label, path[index], textcoords="offset points", color="white", **place)
     first, second = (100 * part for part in details["explained_variance"])
     axes.set(
         xlabel=f"first component ({first:.1f} % of the path)",
