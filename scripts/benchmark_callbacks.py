@@ -27,7 +27,8 @@ from src.utils.seeding import seed_run  # noqa: E402
 
 NOTE = (
     "Whole trainings without tests, with the CSV logger; none: no callback at all, not even "
-    "checkpoints. Ratio of minima (10-90 % of the rounds' ratios)."
+    "checkpoints. CPU time of the process, which other work on the machine disturbs less than wall "
+    "time. Ratio of minima (10-90 % of the rounds' ratios)."
 )
 
 
@@ -45,7 +46,7 @@ def config_of(
 
 
 def train(config: DictConfig, with_callbacks: bool) -> float:
-    """Seconds of one training."""
+    """Seconds of CPU time of one training."""
     seed_run(config.seed)
     datamodule, model = (instantiate(config[key], _convert_="all") for key in ("data", "model"))
     entries = config.callbacks.items() if with_callbacks else ()
@@ -53,9 +54,9 @@ def train(config: DictConfig, with_callbacks: bool) -> float:
     logger = instantiate(config.logger.csv)
     checkpoints = {"enable_checkpointing": with_callbacks}
     trainer = instantiate(config.trainer, callbacks=callbacks, logger=logger, **checkpoints)
-    start = time.perf_counter()
+    start = time.process_time()
     trainer.fit(model, datamodule=datamodule)
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 def benchmark(experiment: str, callbacks: str | None, epochs: int | None, rounds: int) -> Table:

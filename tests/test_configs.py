@@ -221,7 +221,7 @@ def test_other_groups_compose(group):
         assert composed("train", f"{group}={option}")
 
 
-@pytest.mark.parametrize("name", ["train", "eval", "export", "generate", "search"])
+@pytest.mark.parametrize("name", ["train", "eval", "export", "generate", "measure", "search"])
 def test_the_entry_points_configs_compose(name):
     config = composed(name)
     names = set(yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())) - {"defaults", "hydra"}
