@@ -69,7 +69,7 @@ def test_the_callbacks_and_the_entry_point_agree(trained, measure):
         "lie_derivative": ("num_samples=64", "probe.transformations=[rotation]"),
         "sharpness": (
             *("num_samples=64", "probe.radii=[0.1]", "probe.relative_radii=[0.01]"),
-            *("probe.filter_radii=[]", "probe.num_directions=5"),
+            *("probe.filter_radii=[]", "probe.num_directions=3"),
         ),
     }
     last = trained / "checkpoints" / "last.ckpt"
