@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 ROOT = rootutils.setup_root(__file__, indicator=".project-root", pythonpath=True, dotenv=False)
 
 from scripts.results_table import find_runs, spread  # noqa: E402
-from src.utils.figures import save_figure  # noqa: E402
-from src.utils.reporting.reading import StoredRun  # noqa: E402
+from src.plots.style import save_figure  # noqa: E402
+from src.reports.reading import StoredRun  # noqa: E402
 
 RMSE = "test/rmse"
 ENDS = {

@@ -22,8 +22,8 @@ from tqdm import tqdm  # noqa: E402
 
 from scripts.benchmarks.tables import Table, report  # noqa: E402
 from scripts.benchmarks.timing import Timings  # noqa: E402
-from src.utils.resolvers import register_resolvers  # noqa: E402
-from src.utils.seeding import seed_run  # noqa: E402
+from src.runs.resolvers import register_resolvers  # noqa: E402
+from src.seeding import seed_run  # noqa: E402
 
 NOTE = (
     "Whole trainings without tests, with the CSV logger; none: no callback at all, not even "

@@ -14,7 +14,7 @@ import torch  # noqa: E402
 
 from scripts.benchmarks import cost  # noqa: E402
 from scripts.benchmarks.tables import Table, report  # noqa: E402
-from src.utils.environment import describe_environment  # noqa: E402
+from src.runs.environment import describe_environment  # noqa: E402
 
 EXPERIMENTS = sorted(path.stem for path in (ROOT / "configs" / "experiment").glob("*.yaml"))
 

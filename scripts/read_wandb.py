@@ -10,7 +10,7 @@ import rootutils
 
 rootutils.setup_root(__file__, indicator=".project-root", pythonpath=True, dotenv=False)
 
-from src.utils.wandb_offline import WandbRun, find_wandb_files, read_wandb_file  # noqa: E402
+from src.loggers.wandb_offline import WandbRun, find_wandb_files, read_wandb_file  # noqa: E402
 
 
 def describe(run: WandbRun) -> str:

@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 
 ROOT = rootutils.setup_root(__file__, indicator=".project-root", pythonpath=True, dotenv=False)
 
-from src.utils.errors import UserError  # noqa: E402
-from src.utils.reporting.reading import StoredRun, read_all  # noqa: E402
+from src.errors import UserError  # noqa: E402
+from src.reports.reading import StoredRun, read_all  # noqa: E402
 
 PANELS = {
     "val/acc": "validation accuracy",

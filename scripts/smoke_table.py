@@ -12,7 +12,7 @@ import rootutils
 ROOT = rootutils.setup_root(__file__, indicator=".project-root", pythonpath=True, dotenv=False)
 
 from scripts.results_table import find_runs, spread  # noqa: E402
-from src.utils.reporting.reading import StoredRun  # noqa: E402
+from src.reports.reading import StoredRun  # noqa: E402
 
 RMSE, PERSISTENCE = "test/rmse", "test/rmse_persistence"
 ERROR = "dynamics/equivariance_error"

@@ -18,7 +18,7 @@ import rootutils
 
 rootutils.setup_root(__file__, indicator=".project-root", pythonpath=True, dotenv=True)
 
-from src.utils.wandb_run import done_within, finish_wandb, start_wandb, why_unreachable  # noqa: E402
+from src.loggers.wandb_run import done_within, finish_wandb, start_wandb, why_unreachable  # noqa: E402
 
 if TYPE_CHECKING:
     from wandb_workspaces.reports.v2 import Config, LinePlot, Metric

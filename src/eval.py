@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 ROOT = rootutils.setup_root(__file__, indicator=".project-root", pythonpath=True, dotenv=True)
 
-from src.utils.resolvers import register_resolvers  # noqa: E402
+from src.runs.resolvers import register_resolvers  # noqa: E402
 
 register_resolvers()
 
@@ -20,11 +20,11 @@ def evaluate(config: DictConfig) -> dict[str, float]:
     Returns:
         Metrics by name, e.g. `val/acc`.
     """
-    from src.utils.building import build
-    from src.utils.checkpoints import load_weights
-    from src.utils.distributed import check_trainer, ending_processes
-    from src.utils.results import run_evaluation
-    from src.utils.run import open_run, prepare_evaluation
+    from src.runs.building import build
+    from src.runs.checkpoints import load_weights
+    from src.runs.processes import check_trainer, ending_processes
+    from src.runs.results import run_evaluation
+    from src.runs.run import open_run, prepare_evaluation
 
     with open_run(config, prepare_evaluation) as run:
         datamodule = build(run.config, "data")

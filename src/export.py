@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 ROOT = rootutils.setup_root(__file__, indicator=".project-root", pythonpath=True, dotenv=True)
 
-from src.utils.resolvers import register_resolvers  # noqa: E402
+from src.runs.resolvers import register_resolvers  # noqa: E402
 
 register_resolvers()
 
@@ -22,10 +22,10 @@ def export_checkpoint(config: DictConfig) -> Path:
     Returns:
         The file.
     """
-    from src.utils.building import build
-    from src.utils.checkpoints import load_weights
-    from src.utils.exporting import prepare_export, run_export
-    from src.utils.run import open_run
+    from src.runs.building import build
+    from src.runs.checkpoints import load_weights
+    from src.runs.exporting import prepare_export, run_export
+    from src.runs.run import open_run
 
     with open_run(config, prepare_export) as run:
         datamodule = build(run.config, "data")

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 ROOT = rootutils.setup_root(__file__, indicator=".project-root", pythonpath=True, dotenv=True)
 
-from src.utils.resolvers import register_resolvers  # noqa: E402
+from src.runs.resolvers import register_resolvers  # noqa: E402
 
 register_resolvers()
 
@@ -22,9 +22,9 @@ def generate(config: DictConfig) -> Path:
     Returns:
         The file of the set.
     """
-    from src.utils.building import build
-    from src.utils.generating import run_generation
-    from src.utils.run import open_run, prepare_new_run
+    from src.runs.building import build
+    from src.runs.generating import run_generation
+    from src.runs.run import open_run, prepare_new_run
 
     with open_run(config, prepare_new_run) as run:
         return run_generation(run, build(run.config, "data"))

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 ROOT = rootutils.setup_root(__file__, indicator=".project-root", pythonpath=True, dotenv=True)
 
-from src.utils.resolvers import register_resolvers  # noqa: E402
+from src.runs.resolvers import register_resolvers  # noqa: E402
 
 register_resolvers()
 
@@ -22,8 +22,8 @@ def measure(config: DictConfig) -> dict[str, Any]:
     Returns:
         Values by checkpoint and by name.
     """
-    from src.utils.measuring import prepare_measuring, run_measuring
-    from src.utils.run import open_run
+    from src.runs.measuring import prepare_measuring, run_measuring
+    from src.runs.run import open_run
 
     with open_run(config, prepare_measuring) as run:
         return run_measuring(run)

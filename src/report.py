@@ -53,8 +53,8 @@ def main() -> None:
     """Entry point."""
     arguments = parser().parse_args()
 
-    from src.utils.errors import UserError
-    from src.utils.reporting.writing import Options, write_report
+    from src.errors import UserError
+    from src.reports.writing import Options, write_report
 
     try:
         path = write_report(Options(**vars(arguments)))

@@ -11,23 +11,25 @@ from omegaconf import DictConfig
 
 ROOT = rootutils.setup_root(__file__, indicator=".project-root", pythonpath=True, dotenv=True)
 
-from src.utils.resolvers import register_resolvers  # noqa: E402
+from src.runs.resolvers import register_resolvers  # noqa: E402
+from src.sweeps.names import register_sweep_resolvers  # noqa: E402
 
 register_resolvers()
+register_sweep_resolvers()
 
 
 @hydra.main(version_base="1.3", config_path=str(ROOT / "configs"), config_name="search")
 def main(config: DictConfig) -> None:
     """Entry point."""
-    from src.utils.errors import UserError
+    from src.errors import UserError
 
     if find_spec("optuna") is None:
         raise UserError(
             "src/search.py needs the package optuna, which is not installed. Run "
             '`pip install -e ".[search]"`.'
         )
+    from src.searches.search import Search
     from src.train import train
-    from src.utils.searching import Search
 
     Search(config).run(train)
 

@@ -3,6 +3,7 @@
 python src/train.py --help
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import hydra
@@ -11,31 +12,34 @@ from omegaconf import DictConfig
 
 ROOT = rootutils.setup_root(__file__, indicator=".project-root", pythonpath=True, dotenv=True)
 
-from src.utils.resolvers import register_resolvers  # noqa: E402
-from src.utils.sweep_checks import offer_missing_launchers  # noqa: E402
+from src.runs.resolvers import register_resolvers  # noqa: E402
+from src.sweeps.checks import offer_missing_launchers  # noqa: E402
+from src.sweeps.names import register_sweep_resolvers  # noqa: E402
 
 register_resolvers()
+register_sweep_resolvers()
 offer_missing_launchers()
 
 if TYPE_CHECKING:
-    from src.utils.search_trials import ReportToStudy
+    from lightning import Callback
 
 
-def train(config: DictConfig, reporter: "ReportToStudy | None" = None) -> float | None:
+def train(config: DictConfig, callbacks: "Sequence[Callback]" = ()) -> float | None:
     """Train, test the best network on the test data, and write the run directory.
 
     Args:
         config: as Hydra composed it.
-        reporter: of a trial of a search, which may find that the trial is not worth its time.
+        callbacks: besides the config's. One that has `pruned` set at the end has ended the
+            training as not worth its time: the network is not tested.
 
     Returns:
-        The metric named by `optimized_metric`, for a sweeper; None for a trial that was pruned.
+        The metric named by `optimized_metric`, for a sweeper; None where training was pruned.
     """
-    from src.utils.building import build, build_callbacks
-    from src.utils.checkpoints import load_checkpoint, load_weights
-    from src.utils.distributed import check_trainer, ending_processes
-    from src.utils.results import optimized_value, run_test, summarise
-    from src.utils.run import open_run, prepare_training
+    from src.runs.building import build, build_callbacks
+    from src.runs.checkpoints import load_checkpoint, load_weights
+    from src.runs.processes import check_trainer, ending_processes
+    from src.runs.results import optimized_value, run_test, summarise
+    from src.runs.run import open_run, prepare_training
 
     with open_run(config, prepare_training) as run:
         datamodule = build(run.config, "data")
@@ -43,14 +47,14 @@ def train(config: DictConfig, reporter: "ReportToStudy | None" = None) -> float 
         if run.config.ckpt_path is not None:
             path = run.config.ckpt_path
             load_weights(model, load_checkpoint(path), path)
-        callbacks = [*build_callbacks(run.config), *([] if reporter is None else [reporter])]
-        trainer = build(run.config, "trainer", callbacks=callbacks, logger=False)
+        everything = [*build_callbacks(run.config), *callbacks]
+        trainer = build(run.config, "trainer", callbacks=everything, logger=False)
         check_trainer(trainer, model)
         run.start_logging(trainer, model)
 
         with ending_processes(trainer):
             trainer.fit(model, datamodule=datamodule, ckpt_path=run.checkpoint, weights_only=True)
-            pruned = reporter is not None and reporter.pruned
+            pruned = any(getattr(callback, "pruned", False) for callback in callbacks)
             summarise(run, trainer, {} if pruned else run_test(trainer, model, datamodule))
             if pruned:
                 run.summary["status"] = "pruned"
@@ -61,7 +65,7 @@ def train(config: DictConfig, reporter: "ReportToStudy | None" = None) -> float 
 @hydra.main(version_base="1.3", config_path=str(ROOT / "configs"), config_name="train")
 def main(config: DictConfig) -> float | None:
     """Entry point."""
-    from src.utils.sweeps import run_job
+    from src.sweeps.jobs import run_job
 
     return run_job(config, train)
 

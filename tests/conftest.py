@@ -12,13 +12,13 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-FAKES = ROOT / "tests" / "utils"
+FAKES = ROOT / "tests" / "helpers"
 TINY = ("data=tiny", "model=tiny", "trainer=cpu")
 QUICK = (*TINY, "callbacks=minimal", "logger=csv", "trainer.max_epochs=2")
 QUIET = "trainer.enable_progress_bar=false"
 
 os.environ["PROJECT_ROOT"] = str(ROOT)  # as the entry points set it
-sys.path.insert(0, str(FAKES))  # run_fakes, which the configs in tests/utils/configs name
+sys.path.insert(0, str(FAKES))  # run_fakes, which the configs in tests/helpers/configs name
 
 
 class RunDirectory:

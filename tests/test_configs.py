@@ -10,10 +10,10 @@ from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from src.utils.building import build, count_parameters
-from src.utils.resolvers import register_resolvers
-from src.utils.search_space import read_space
-from src.utils.sweep_checks import offer_missing_launchers
+from src.runs.building import build, count_parameters
+from src.runs.resolvers import register_resolvers
+from src.searches.space import read_space
+from src.sweeps.checks import offer_missing_launchers
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 SHORT = (

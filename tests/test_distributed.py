@@ -11,7 +11,7 @@ import pytest
 import torch
 
 ROOT = Path(__file__).resolve().parents[1]
-FAKES = ROOT / "tests" / "utils"
+FAKES = ROOT / "tests" / "helpers"
 SECONDS = 300
 IMAGES = ("data=shared_images", "model=unnormed", "trainer.max_epochs=2")
 MEASURED = ("callbacks.equivariance_error.every_n_epochs=1",)

@@ -5,12 +5,12 @@ import pytest
 import torch
 from hydra.utils import instantiate
 
-from src.utils import exporting
+from src.runs import exporting
 
 MODEL = {
     "_target_": "src.models.classification_module.ClassificationModule",
     "net": {
-        "_target_": "src.models.components.gcnn.networks.RelaxedGCNN",
+        "_target_": "src.models.components.classifiers.RelaxedGCNN",
         "group": "c4",
         "hidden_channels": 2,
         "num_layers": 2,

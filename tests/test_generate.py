@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from src.data.components.smoke.storage import StoredSet
+from src.data.smoke.storage import StoredSet
 from tests.helpers.fake_plumes import tiny_overrides, use_fake_simulation
 
 ROOT = Path(__file__).resolve().parents[1]

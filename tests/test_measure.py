@@ -5,8 +5,8 @@ import shutil
 import pytest
 
 from src.measures import probes
-from src.utils import measuring
-from src.utils.measure_store import MeasureStore
+from src.runs import measuring
+from src.runs.measure_store import MeasureStore
 from tests.conftest import RunDirectory
 
 SMALL = ("model.net.num_parameters=null", "model.net.num_layers=2", "model.net.pool_after=[1]")

@@ -13,8 +13,8 @@ import pytest
 from report_fakes import ACCURACIES, write_run, write_sweep
 
 from src import report
-from src.utils.reporting.sections import Options
-from src.utils.reporting.writing import write_report
+from src.reports.sections import Options
+from src.reports.writing import write_report
 
 VOID = {"meta", "img", "br"}
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 ROOT = Path(__file__).resolve().parents[1]
-FAKES = ROOT / "tests" / "utils"
+FAKES = ROOT / "tests" / "helpers"
 SETTINGS = ("data=tiny", "trainer=cpu", "logger=csv", "trainer.enable_progress_bar=false")
 SWEEP = ("callbacks=one_ended", "trainer.max_epochs=3", "model=tiny,wider", "seed=0,1,2")
 

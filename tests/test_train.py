@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def in_a_process(name: str, *arguments: str, spared: bool = False) -> subprocess.CompletedProcess:
     """Run an entry point as a user does."""
-    fakes = ROOT / "tests" / "utils"
+    fakes = ROOT / "tests" / "helpers"
     environment = os.environ | {"PYTHONPATH": str(fakes), "OMP_NUM_THREADS": "1"}
     environment.pop("PL_GLOBAL_SEED", None)
     if spared:
@@ -143,7 +143,7 @@ def test_errors_are_one_message_and_the_traceback_is_in_the_log(
 
 
 def test_the_full_error_is_shown_on_request(train, monkeypatch):
-    from src.utils.errors import UserError
+    from src.errors import UserError
 
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     with pytest.raises(UserError, match="must be positive") as raised:

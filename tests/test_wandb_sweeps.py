@@ -116,7 +116,7 @@ def test_an_agent_of_wandb_starts_a_run_that_the_sweep_knows(
     server: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The command of the sweeps, with tiny data."""
-    fakes = ROOT / "tests" / "utils"
+    fakes = ROOT / "tests" / "helpers"
     monkeypatch.setenv("PYTHONPATH", str(fakes))
     tiny = [f"--config-dir={fakes / 'configs'}", "data=tiny", "model=tiny", "trainer=cpu"]
     tiny += ["callbacks=minimal", "trainer.max_epochs=1", f"paths.data_dir={tmp_path}"]

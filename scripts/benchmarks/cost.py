@@ -14,11 +14,11 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from src.data.rotmnist_datamodule import RotatedMNISTDataModule
-from src.data.smoke_datamodule import SmokeDataModule
-from src.utils.building import build, count_parameters
-from src.utils.console import quiet_third_party
-from src.utils.resolvers import register_resolvers
+from src.data.rotmnist.datamodule import RotatedMNISTDataModule
+from src.data.smoke.datamodule import SmokeDataModule
+from src.runs.building import build, count_parameters
+from src.runs.console import quiet_third_party
+from src.runs.resolvers import register_resolvers
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 WARM_UP = 1  # steps that are not counted

@@ -9,7 +9,7 @@ from torchvision import transforms
 
 from scripts.benchmarks.settings import Settings
 from scripts.benchmarks.tables import Table
-from src.data.rotmnist_datamodule import RotatedMNISTDataModule
+from src.data.rotmnist.datamodule import RotatedMNISTDataModule
 
 BATCH_SIZE = 64
 NOTE = (

@@ -9,9 +9,8 @@ from torch import Tensor, nn
 from scripts.benchmarks.library import LibraryNetwork
 from scripts.benchmarks.settings import Settings
 from scripts.benchmarks.tables import Table
-from src.models.components.cnn import CNN
+from src.models.components.classifiers import CNN, GCNN, RelaxedGCNN
 from src.models.components.export import export
-from src.models.components.gcnn.networks import GCNN, RelaxedGCNN
 
 # name: group, layers, kernel size, channels, batch
 SIZES = {

@@ -8,10 +8,10 @@ from torch import Tensor
 
 from scripts.benchmarks.tables import Table
 from scripts.benchmarks.timing import time_in_turn
-from src.data.components.smoke.advection import Advection
-from src.data.components.smoke.plumes import rotation_plumes
-from src.data.components.smoke.pressure import divergence, project
-from src.data.components.smoke.simulation import Simulation
+from src.data.smoke.advection import Advection
+from src.data.smoke.plumes import rotation_plumes
+from src.data.smoke.pressure import divergence, project
+from src.data.smoke.simulation import Simulation
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

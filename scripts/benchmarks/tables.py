@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from src.utils.environment import describe_environment
-from src.utils.files import write_json
+from src.files import write_json
+from src.runs.environment import describe_environment
 
 ROOT = Path(__file__).resolve().parents[2]
 OF_THIS_MACHINE = ("command", "directory", "data_dir")  # what would put its paths into a record

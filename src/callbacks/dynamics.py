@@ -5,7 +5,7 @@ from typing import Any
 from lightning import Callback, LightningModule, Trainer
 from torch import tensor
 
-from src.models.components.checks import check_positive_int
+from src.checks import check_integer
 
 EPOCHS_TRAINED = "epochs_trained"
 
@@ -36,7 +36,7 @@ class DynamicsCallback(Callback):
     reads_weights = True
 
     def __init__(self, every_n_epochs: int = 1) -> None:
-        check_positive_int("every_n_epochs", every_n_epochs)
+        check_integer("every_n_epochs", every_n_epochs)
         self.every_n_epochs = every_n_epochs
         self.start_values: dict[str, float] = {}
         self._measured_after: int | None = None

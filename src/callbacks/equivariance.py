@@ -2,10 +2,9 @@
 
 from typing import Any
 
+from src.callbacks.probe import ProbeCallback
 from src.measures import probes
 from src.models.components.gcnn.groups import Group, make_group
-
-from .probe import ProbeCallback
 
 
 class EquivarianceError(ProbeCallback):

@@ -8,13 +8,14 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger
 
+from src.callbacks.pictures import log_image
+from src.callbacks.subset import spread_test_subset
+from src.checks import check_integer
+from src.data.samples import spread
+from src.files import IMAGES
 from src.measures import evaluation_mode
-from src.models.components.checks import check_positive_int
-from src.utils.field_plots import animate_fields, plot_fields
-from src.utils.figures import save_figure, spread
-
-from .pictures import log_image
-from .subset import spread_test_subset
+from src.plots.fields import animate_fields, plot_fields
+from src.plots.style import save_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -47,8 +48,8 @@ class ForecastPictures(Callback):
     reads_weights = True
 
     def __init__(self, num_windows: int = 2, max_columns: int = 5) -> None:
-        check_positive_int("num_windows", num_windows)
-        check_positive_int("max_columns", max_columns)
+        check_integer("num_windows", num_windows)
+        check_integer("max_columns", max_columns)
         self.num_windows = num_windows
         self.max_columns = max_columns
 
@@ -60,7 +61,7 @@ class ForecastPictures(Callback):
             return
         fields = _forecasts(pl_module, torch.cat(windows))
         limit = float(np.hypot(fields[:, 0, :, 0], fields[:, 0, :, 1]).max())
-        path = Path(trainer.default_root_dir) / "images" / "forecast.png"
+        path = Path(trainer.default_root_dir) / IMAGES / "forecast.png"
         figure = _draw(fields, self.max_columns, limit)
         save_figure(figure, path)
         _animate(fields, limit, path.with_suffix(".gif"))

@@ -7,10 +7,9 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from src.callbacks.dynamics import EPOCHS_TRAINED
+from src.checks import check_integer
 from src.measures import grad_norm, update_ratio
-from src.models.components.checks import check_positive_int
-
-from .dynamics import EPOCHS_TRAINED
 
 
 class OptimizationDynamics(Callback):
@@ -35,7 +34,7 @@ class OptimizationDynamics(Callback):
     reads_weights = True
 
     def __init__(self, every_n_steps: int = 1) -> None:
-        check_positive_int("every_n_steps", every_n_steps)
+        check_integer("every_n_steps", every_n_steps)
         self.every_n_steps = every_n_steps
         self._sums: dict[str, Tensor | float] = {}
         self._counts: dict[str, int] = {}

@@ -8,12 +8,12 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from torch import Tensor, nn
 
+from src.checks import check_integer
+from src.files import IMAGES
 from src.measures import network_of, relaxed_weight_error
-from src.models.components.checks import check_positive_int
 from src.models.components.gcnn.groups import make_group
-from src.utils.figures import save_figure
-
-from .plots import element_axis, element_labels, plot_kernels, plot_relaxed_weights
+from src.plots.style import save_figure
+from src.plots.weights import element_axis, element_labels, plot_kernels, plot_relaxed_weights
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -44,7 +44,7 @@ class WeightPictures(Callback):
     reads_weights = True
 
     def __init__(self, max_channels: int = 8) -> None:
-        check_positive_int("max_channels", max_channels)
+        check_integer("max_channels", max_channels)
         self.max_channels = max_channels
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -66,7 +66,7 @@ class WeightPictures(Callback):
         for name, figure in figures.items():
             if figure is None:
                 continue
-            path = Path(trainer.default_root_dir) / "images" / f"{name}_{time}.png"
+            path = Path(trainer.default_root_dir) / IMAGES / f"{name}_{time}.png"
             save_figure(figure, path)
             for logger in trainer.loggers:
                 log_image(logger, f"images/{name}", figure, path, step)

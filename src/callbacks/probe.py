@@ -7,11 +7,10 @@ from typing import Any
 
 from lightning import LightningModule, Trainer
 
+from src.callbacks.dynamics import DynamicsCallback
+from src.callbacks.subset import training_subset, validation_subset
+from src.checks import check_choice, check_integer
 from src.measures import Reading, Subject, probes
-from src.models.components.checks import check_choice, check_positive_int
-
-from .dynamics import DynamicsCallback
-from .subset import training_subset, validation_subset
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +40,7 @@ class ProbeCallback(DynamicsCallback):
 
     def __init__(self, every_n_epochs: int, num_samples: int, split: str, **options: Any) -> None:
         super().__init__(every_n_epochs)
-        check_positive_int("num_samples", num_samples)
+        check_integer("num_samples", num_samples)
         check_choice("split", split, tuple(SUBSETS))
         _check_options(type(self).probe, options)
         self.num_samples = num_samples

@@ -2,9 +2,8 @@
 
 from lightning import LightningModule, Trainer
 
+from src.callbacks.dynamics import DynamicsCallback
 from src.measures import network_of, relaxed_weight_error, relaxed_weight_errors
-
-from .dynamics import DynamicsCallback
 
 
 class RelaxedWeights(DynamicsCallback):

@@ -7,7 +7,7 @@ from lightning import LightningDataModule, Trainer
 from lightning.pytorch.trainer.states import RunningStage
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
-from src.data.components.samples import Batch, first_loader, first_samples, spread_samples
+from src.data.samples import Batch, first_loader, first_samples, spread_samples
 from src.measures import preserved_rng
 
 

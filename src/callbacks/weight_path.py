@@ -6,9 +6,8 @@ from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 
-from src.models.components.checks import check_positive_int
-
-FOLDER = "path"
+from src.checks import check_integer
+from src.files import PATH_FOLDER
 
 
 class WeightPath(Callback):
@@ -31,10 +30,10 @@ class WeightPath(Callback):
     reads_weights = True
 
     def __init__(self, dirpath: str, every_n_epochs: int = 5, steps: Sequence[int] = ()) -> None:
-        check_positive_int("every_n_epochs", every_n_epochs)
+        check_integer("every_n_epochs", every_n_epochs)
         for step in steps:
-            check_positive_int("steps", step)
-        self.folder = Path(dirpath) / FOLDER
+            check_integer("steps", step)
+        self.folder = Path(dirpath) / PATH_FOLDER
         self.every_n_epochs = every_n_epochs
         self.steps = frozenset(steps)
         self._kept: int | None = None

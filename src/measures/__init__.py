@@ -1,19 +1,25 @@
 """Pure functions that quantify how a network is, and how it changes, during training."""
 
-from .context import evaluation_mode, preserved_rng
-from .equivariance import (
+from src.measures.context import evaluation_mode, preserved_rng
+from src.measures.equivariance import (
     EquivarianceErrors,
     equivariance_error,
     equivariance_error_per_element,
     equivariance_errors,
     equivariance_errors_per_layer,
 )
-from .forecast import ForecastScores, divergence, kinetic_energy, persistence, squared_error
-from .interpolation_floor import interpolation_floor, interpolation_floor_per_element
-from .objective import Objective, Weights
-from .optimization import grad_norm, update_ratio
-from .relaxed_weights import relaxation_penalty, relaxed_weight_error, relaxed_weight_errors
-from .subject import PathPoint, Reading, Subject, network_of
+from src.measures.forecast import (
+    ForecastScores,
+    divergence,
+    kinetic_energy,
+    persistence,
+    squared_error,
+)
+from src.measures.interpolation_floor import interpolation_floor, interpolation_floor_per_element
+from src.measures.objective import Objective, Weights
+from src.measures.optimization import grad_norm, update_ratio
+from src.measures.relaxed_weights import relaxed_weight_error, relaxed_weight_errors
+from src.measures.subject import PathPoint, Reading, Subject, network_of
 
 __all__ = [
     "EquivarianceErrors",
@@ -36,7 +42,6 @@ __all__ = [
     "network_of",
     "persistence",
     "preserved_rng",
-    "relaxation_penalty",
     "relaxed_weight_error",
     "relaxed_weight_errors",
     "squared_error",

@@ -5,7 +5,7 @@ from typing import Literal, get_args
 
 from torch import Tensor
 
-from src.models.components.checks import check_choice
+from src.checks import check_choice
 from src.models.components.gcnn.actions import (
     transform_feature_map,
     transform_image,

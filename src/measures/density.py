@@ -7,9 +7,8 @@ import numpy as np
 from scipy.linalg import eigh_tridiagonal
 from scipy.stats import norm as normal
 
-from src.models.components.checks import check_positive_int
-
-from .krylov import Array, SymmetricOperator, lanczos, random_signs, standard_error
+from src.checks import check_integer
+from src.measures.krylov import Array, SymmetricOperator, lanczos, random_signs, standard_error
 
 ROUNDING = 100  # a node counts as zero below this many rounding errors of the largest one
 
@@ -72,7 +71,7 @@ def trace(operator: SymmetricOperator, num_probes: int = 10, *, seed: int = 0) -
     Reference: M. Hutchinson, A Stochastic Estimator of the Trace of the Influence Matrix for
     Laplacian Smoothing Splines, Communications in Statistics 1989.
     """
-    check_positive_int("num_probes", num_probes, minimum=2)
+    check_integer("num_probes", num_probes, minimum=2)
     probes = random_signs(operator.shape[0], num_probes, np.random.default_rng(seed))
     samples = [probe @ operator.matvec(probe) for probe in probes]
     return Trace(float(np.mean(samples)), standard_error(samples), num_probes)
@@ -119,9 +118,9 @@ def spectral_density(
     default width: L. Lin, Y. Saad, C. Yang, Approximating Spectral Densities of Large Matrices,
     SIAM Review 2016.
     """
-    check_positive_int("num_probes", num_probes, minimum=2)
-    check_positive_int("lanczos_steps", lanczos_steps, minimum=2)
-    check_positive_int("num_points", num_points, minimum=2)
+    check_integer("num_probes", num_probes, minimum=2)
+    check_integer("lanczos_steps", lanczos_steps, minimum=2)
+    check_integer("num_points", num_points, minimum=2)
     before = operator.num_products
     probes = random_signs(operator.shape[0], num_probes, np.random.default_rng(seed))
     rules = [_quadrature(operator, probe, lanczos_steps) for probe in probes]

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
-from .objective import Weights
+from src.measures.objective import Weights
 
 
 def random_directions(

@@ -6,14 +6,13 @@ from typing import NamedTuple, get_args
 import torch
 from torch import Tensor, nn
 
-from src.models.components.checks import check_choice
+from src.checks import check_choice
+from src.measures.actions import Batch, Elements, GroupAction, Input, Output, images_of, kind_of
+from src.measures.context import as_written, evaluation_mode, preserved_rng
+from src.measures.distances import RunningMean, relative_distance
+from src.measures.interpolation_floor import there_and_back
+from src.measures.recording import blocks_of, recorded_outputs
 from src.models.components.gcnn.groups import Group
-
-from .actions import Batch, Elements, GroupAction, Input, Output, images_of, kind_of
-from .context import as_written, evaluation_mode, preserved_rng
-from .distances import RunningMean, relative_distance
-from .interpolation_floor import there_and_back
-from .recording import blocks_of, recorded_outputs
 
 _NETWORK = ""  # the name of the network itself among its layers
 _FLOOR = "interpolation floor"  # not the name of a layer, which starts with "blocks."

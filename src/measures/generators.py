@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from src.models.components.checks import check_choice
+from src.checks import check_choice
 from src.models.components.gcnn.groups import Group, make_group
 
 Transformation = Literal["rotation", "translation_x", "translation_y"]

@@ -11,13 +11,12 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from src.models.components.checks import check_choice
-
-from .context import preserved_rng
-from .density import SpectralDensity, Trace, spectral_density, trace
-from .krylov import Array, SymmetricOperator
-from .objective import Objective
-from .spectrum import ExtremeEigenvalues, extreme_eigenvalues
+from src.checks import check_choice
+from src.measures.context import preserved_rng
+from src.measures.density import SpectralDensity, Trace, spectral_density, trace
+from src.measures.krylov import Array, SymmetricOperator
+from src.measures.objective import Objective
+from src.measures.spectrum import ExtremeEigenvalues, extreme_eigenvalues
 
 Kind = Literal["hessian", "gauss_newton"]
 

@@ -6,11 +6,10 @@ from typing import get_args
 import torch
 from torch import Tensor
 
-from src.models.components.checks import check_choice
+from src.checks import check_choice
+from src.measures.actions import Batch, Elements, GroupAction, Input, images_of
+from src.measures.distances import RunningMean, relative_distance
 from src.models.components.gcnn.groups import Group
-
-from .actions import Batch, Elements, GroupAction, Input, images_of
-from .distances import RunningMean, relative_distance
 
 
 def interpolation_floor(

@@ -8,11 +8,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from src.models.components.checks import check_positive_int
-
-from .directions import check_fits, moved
-from .objective import Objective, Weights
-from .principal_components import PrincipalComponents, State, principal_components
+from src.checks import check_integer
+from src.measures.directions import check_fits, moved
+from src.measures.objective import Objective, Weights
+from src.measures.principal_components import PrincipalComponents, State, principal_components
 
 Progress = Callable[[Iterable], Iterable]
 
@@ -78,7 +77,7 @@ def loss_on_plane(
         ValueError: states that do not fit the network, a straight path, an argument out of range
             and what `principal_components` raises.
     """
-    check_positive_int("resolution", resolution, minimum=2)
+    check_integer("resolution", resolution, minimum=2)
     if not math.isfinite(margin) or margin < 0:
         raise ValueError(f"`margin` must be a finite number of at least 0; got {margin}. Use 0.2.")
     network = objective.network
@@ -128,7 +127,7 @@ def loss_on_line(objective: Objective, start: State, end: State, num_points: int
     Raises:
         ValueError: a state that does not fit the network, or too few points.
     """
-    check_positive_int("num_points", num_points, minimum=2)
+    check_integer("num_points", num_points, minimum=2)
     network = objective.network
     for state in (start, end):
         check_fits("a state on the line", state, network.state_dict())

@@ -10,14 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.func import jvp
 
-from src.models.components.checks import check_choice
+from src.checks import check_choice
+from src.measures.actions import Batch, Input, Output, images_of, kind_of
+from src.measures.context import as_written, evaluation_mode, preserved_rng
+from src.measures.generators import InfinitesimalAction, Transformation
+from src.measures.recording import blocks_of
+from src.measures.substitution import Substitution, substituted_outputs
 from src.models.components.gcnn.groups import Group
-
-from .actions import Batch, Input, Output, images_of, kind_of
-from .context import as_written, evaluation_mode, preserved_rng
-from .generators import InfinitesimalAction, Transformation
-from .recording import blocks_of
-from .substitution import Substitution, substituted_outputs
 
 _REST = "head"  # the name of all that does not lie in a block
 _NETWORK, _RELATIVE, _FLOOR = "overall", "relative", "floor"  # layers start with "blocks."

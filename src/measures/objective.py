@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from .context import as_written, evaluation_mode, preserved_rng
+from src.measures.context import as_written, evaluation_mode, preserved_rng
 
 Weights = dict[str, Tensor]
 

@@ -12,17 +12,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from src.measures import equivariance as equivariance_measures
+from src.measures import lie_derivative as lie_measures
+from src.measures import sharpness as sharpness_measures
+from src.measures import symmetry as symmetry_measures
+from src.measures.hessian import hessian_spectrum
+from src.measures.interpolation_floor import interpolation_floor_per_element
+from src.measures.landscape import loss_on_line, loss_on_plane
+from src.measures.subject import Reading, Subject
 from src.models.components.gcnn.groups import Group, make_group
-from src.models.components.relaxation import relaxed_layers
-
-from . import equivariance as equivariance_measures
-from . import lie_derivative as lie_measures
-from . import sharpness as sharpness_measures
-from . import symmetry as symmetry_measures
-from .hessian import hessian_spectrum
-from .interpolation_floor import interpolation_floor_per_element
-from .landscape import loss_on_line, loss_on_plane
-from .subject import Reading, Subject
+from src.models.components.gcnn.relaxation import relaxed_layers
 
 log = logging.getLogger(__name__)
 

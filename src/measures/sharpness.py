@@ -8,10 +8,9 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from src.models.components.checks import check_choice, check_positive_int
-
-from .directions import check_fits, filter_normalized, moved, norm, random_directions
-from .objective import Objective, Weights
+from src.checks import check_choice, check_integer
+from src.measures.directions import check_fits, filter_normalized, moved, norm, random_directions
+from src.measures.objective import Objective, Weights
 
 Scale = Literal["absolute", "relative", "filter"]
 WorstCaseScale = Literal["absolute", "relative"]
@@ -88,7 +87,7 @@ def sharpness(
     Reference for ``"filter"``: Li et al., Visualizing the Loss Landscape of Neural Nets, NeurIPS
     2018, section 4.
     """
-    check_positive_int("num_directions", num_directions)
+    check_integer("num_directions", num_directions)
     directions = random_directions(objective.weights(), num_directions, generator)
     return sharpness_along(objective, radii, directions, scale=scale)
 

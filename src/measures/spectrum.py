@@ -6,9 +6,8 @@ import numpy as np
 from scipy.linalg import eigh_tridiagonal
 from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 
-from src.models.components.checks import check_positive_int
-
-from .krylov import Array, SymmetricOperator, lanczos
+from src.checks import check_integer
+from src.measures.krylov import Array, SymmetricOperator, lanczos
 
 NORM_STEPS = 5  # Lanczos steps that estimate the norm of a matrix
 
@@ -70,8 +69,8 @@ def extreme_eigenvalues(
 
     Reference: R. Lehoucq, D. Sorensen, C. Yang, ARPACK Users' Guide, SIAM 1998.
     """
-    check_positive_int("num_eigenvalues", num_eigenvalues)
-    check_positive_int("max_iterations", max_iterations)
+    check_integer("num_eigenvalues", num_eigenvalues)
+    check_integer("max_iterations", max_iterations)
     _check_tolerance(tolerance)
     before = operator.num_products
     size, ncv = operator.shape[0], max(4 * num_eigenvalues + 1, 20)  # SciPy's default for 2 k

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from .objective import Objective
+from src.measures.objective import Objective
 
 NO_PROGRESS = partial(tqdm, disable=True)
 

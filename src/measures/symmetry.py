@@ -7,17 +7,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from src.models.components.gcnn.relaxed import RelaxedLayer
-from src.models.components.relaxation import (
+from src.measures.context import as_written, evaluation_mode, preserved_rng
+from src.models.components.gcnn.relaxation import (
     Relaxable,
     pairwise_differences,
     relative_to_mean,
     relaxed_by,
     relaxed_layers,
 )
+from src.models.components.gcnn.relaxed import RelaxedLayer
 from src.models.components.translation import RelaxedTranslationConv
-
-from .context import as_written, evaluation_mode, preserved_rng
 
 Scores = Mapping[str, float]
 TOLERANCE = 0.01  # of the mean weight

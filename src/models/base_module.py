@@ -11,16 +11,17 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from src.measures import Objective, relaxation_penalty
-from src.utils.seeding import SeededEpochs
-
-from .components.relaxation import (
+from src.checks import check_choice
+from src.measures import Objective
+from src.models.components.gcnn.relaxation import (
     check_relaxation,
+    relaxation_penalty,
     relaxations,
     restore_relaxations,
     set_relaxation,
 )
-from .components.schedules import Schedule
+from src.models.components.schedules import Schedule
+from src.models.seeded_epochs import SeededEpochs
 
 
 class BaseModule(SeededEpochs):
@@ -28,9 +29,9 @@ class BaseModule(SeededEpochs):
 
     .. math:: L = L_{\text{data}} + \alpha \, \text{penalty}
 
-    with the penalty of `src.measures.relaxation_penalty`. Logged per epoch: ``train/penalty``,
-    the penalty, without alpha, of the weights that the epoch ended with. Schedules that follow
-    a metric follow ``val/loss``.
+    with the penalty of `relaxation_penalty`. Logged per epoch: ``train/penalty``, the penalty,
+    without alpha, of the weights that the epoch ended with. Schedules that follow a metric follow
+    ``val/loss``.
 
     Relaxed layers use w_bar + theta (w - w_bar) in place of their weights w, see `Relaxable`, in
     the penalty too. Alpha and theta may be schedules over training: functions of its progress,
@@ -52,6 +53,8 @@ class BaseModule(SeededEpochs):
         alpha: weight of the penalty, at least 0: a number, or a `Schedule` of it.
         relaxation: theta, from 0 (strict) to 1 (free): a number, a `Schedule` of it, or None:
             free, without any cost.
+        monitor: logged metric that chooses the best epoch, for callbacks and searches.
+        monitor_mode: whether more of it is better, ``max``, or less, ``min``.
         compile: whether to compile the network with `torch.compile`.
         channels_last: whether inputs and the weights of plain convolutions lie in memory with
             the channels last (`torch.channels_last`). The same results; plain networks of few
@@ -71,8 +74,11 @@ class BaseModule(SeededEpochs):
         compile: bool = False,
         channels_last: bool = False,
         relaxation: float | Schedule | None = None,
+        monitor: str = "val/loss",
+        monitor_mode: str = "min",
     ) -> None:
         super().__init__()
+        check_choice("monitor_mode", monitor_mode, ("max", "min"))
         _check_values(alpha, _check_alpha)
         _check_values(relaxation, check_relaxation)
         _check_partial("optimizer", optimizer)
@@ -84,6 +90,7 @@ class BaseModule(SeededEpochs):
                 f"{scheduler_interval!r}. Use model.scheduler_interval=null."
             )
         self.net = net
+        self.monitor, self.monitor_mode = monitor, monitor_mode
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.scheduler_interval = scheduler_interval

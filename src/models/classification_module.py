@@ -10,8 +10,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics.classification import MulticlassAccuracy
 
 from src.measures import Objective
-
-from .base_module import BaseModule
+from src.models.base_module import BaseModule
 
 Batch = tuple[Tensor, Tensor]
 
@@ -37,8 +36,8 @@ class ClassificationModule(BaseModule):
         optimizer: see `BaseModule`.
         scheduler: see `BaseModule`.
         num_classes: number of labels.
-        training: `scheduler_interval`, `alpha`, `relaxation`, `compile` and `channels_last` of
-            `BaseModule`.
+        training: `scheduler_interval`, `alpha`, `relaxation`, `monitor`, `monitor_mode`, `compile`
+            and `channels_last` of `BaseModule`.
 
     Raises:
         TypeError, ValueError: if an argument has another type or lies outside its range.

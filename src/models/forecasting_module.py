@@ -10,12 +10,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from src.checks import check_integer
 from src.measures import ForecastScores, Objective
-
-from .base_module import BaseModule
-from .components.checks import check_positive_int
-from .components.gcnn.caching import kernels_built_once
-from .components.rollout import Rollout, roll_out
+from src.models.base_module import BaseModule
+from src.models.components.gcnn.caching import kernels_built_once
+from src.models.components.rollout import Rollout, roll_out
 
 
 class ForecastingModule(BaseModule):
@@ -58,8 +57,8 @@ class ForecastingModule(BaseModule):
         num_inputs: n, as in the data module.
         teacher_forcing: whether the network gets the true frames, instead of its own, in
             training. Validation and test are always autoregressive.
-        training: `scheduler_interval`, `alpha`, `relaxation`, `compile` and `channels_last` of
-            `BaseModule`.
+        training: `scheduler_interval`, `alpha`, `relaxation`, `monitor`, `monitor_mode`, `compile`
+            and `channels_last` of `BaseModule`.
 
     Raises:
         TypeError, ValueError: if an argument has another type or lies outside its range; if
@@ -79,7 +78,7 @@ class ForecastingModule(BaseModule):
         **training: Any,
     ) -> None:
         super().__init__(net, optimizer, scheduler, **training)
-        check_positive_int("num_inputs", num_inputs)
+        check_integer("num_inputs", num_inputs)
         self.num_inputs = num_inputs
         self.teacher_forcing = teacher_forcing
         self.velocity_scale: Tensor

@@ -6,8 +6,8 @@ from lightning import Callback
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
 from src.callbacks import DynamicsCallback, RelaxedWeights
-from src.utils.checkpoints import BestAndLastCheckpoint
-from tests.callbacks.tiny import (
+from src.callbacks.checkpoints import BestAndLastCheckpoint
+from tests.helpers.tiny import (
     TinyData,
     TinyModule,
     TinyNetwork,

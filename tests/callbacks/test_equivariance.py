@@ -10,7 +10,7 @@ from src.measures import equivariance_error, equivariance_errors_per_layer
 from src.measures.interpolation_floor import interpolation_floor
 from src.models.components.forecasters import RelaxedGCNNForecaster
 from src.models.forecasting_module import ForecastingModule
-from tests.callbacks.tiny import (
+from tests.helpers.tiny import (
     TinyData,
     TinyModule,
     TinyNetwork,

@@ -9,7 +9,7 @@ from PIL import Image
 
 from src.callbacks import ForecastPictures, forecast_pictures
 from src.models.forecasting_module import ForecastingModule
-from tests.callbacks.tiny import lightning_warnings
+from tests.helpers.tiny import lightning_warnings
 from tests.helpers.windows import TinyForecaster, TinyWindows
 
 pytestmark = lightning_warnings

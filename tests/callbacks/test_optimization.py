@@ -8,7 +8,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from src.callbacks import OptimizationDynamics
 from src.measures import grad_norm
-from tests.callbacks.tiny import (
+from tests.helpers.tiny import (
     TinyData,
     TinyModule,
     TinyNetwork,

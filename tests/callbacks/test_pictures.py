@@ -18,7 +18,7 @@ from src.models.components.forecasters import (
 from src.models.components.gcnn import GroupConv, LiftingConv, RelaxedLiftingConv
 from src.models.components.translation import RelaxedTranslationConv
 from src.models.forecasting_module import ForecastingModule
-from tests.callbacks.tiny import TinyData, TinyModule, TinyNetwork, lightning_warnings
+from tests.helpers.tiny import TinyData, TinyModule, TinyNetwork, lightning_warnings
 from tests.helpers.windows import TinyWindows
 
 pytestmark = lightning_warnings

@@ -16,9 +16,8 @@ from src.callbacks import (
     Sharpness,
     WeightPictures,
 )
-from src.models.components.cnn import CNN
-from src.models.components.gcnn.networks import GCNN, RelaxedGCNN
-from tests.callbacks.tiny import TinyData, TinyModule, lightning_warnings, read_metrics
+from src.models.components.classifiers import CNN, GCNN, RelaxedGCNN
+from tests.helpers.tiny import TinyData, TinyModule, lightning_warnings, read_metrics
 
 pytestmark = lightning_warnings
 

@@ -7,7 +7,7 @@ from torch.utils.data import DataLoader
 from src.callbacks import EquivarianceError, Hessian, LieDerivative, Sharpness
 from src.callbacks.subset import training_subset
 from src.measures import Subject, probes
-from tests.callbacks.tiny import (
+from tests.helpers.tiny import (
     TinyData,
     TinyModule,
     TinyNetwork,

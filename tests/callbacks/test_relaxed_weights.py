@@ -2,7 +2,7 @@ import pytest
 
 from src.callbacks import RelaxedWeights
 from src.measures import relaxed_weight_error
-from tests.callbacks.tiny import (
+from tests.helpers.tiny import (
     TinyData,
     TinyModule,
     TinyNetwork,

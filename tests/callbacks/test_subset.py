@@ -3,7 +3,7 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset
 
 from src.callbacks.subset import spread_test_subset, validation_subset
-from tests.callbacks.tiny import TinyData, TinyModule, TinyNetwork, lightning_warnings
+from tests.helpers.tiny import TinyData, TinyModule, TinyNetwork, lightning_warnings
 from tests.helpers.windows import loader
 
 pytestmark = lightning_warnings

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from src.callbacks import WeightPath
-from src.utils.checkpoints import AtomicCheckpointIO, StoredConfig
-from tests.callbacks.tiny import TinyData, TinyModule, TinyNetwork, lightning_warnings
+from src.callbacks.checkpoints import AtomicCheckpointIO, StoredConfig
+from tests.helpers.tiny import TinyData, TinyModule, TinyNetwork, lightning_warnings
 
 pytestmark = lightning_warnings
 

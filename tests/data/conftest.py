@@ -15,15 +15,15 @@ from threading import Thread
 import numpy as np
 import pytest
 
-from src.data.components.sources import (
+from src.data.rotmnist.datamodule import RotatedMNISTDataModule
+from src.data.rotmnist.sources import (
     BUNDLED,
     FASHION_MNIST,
     MNIST,
     ROTATED_MNIST,
     SourceFile,
 )
-from src.data.components.storage import prepare
-from src.data.rotmnist_datamodule import RotatedMNISTDataModule
+from src.data.rotmnist.storage import prepare
 from tests.helpers.fake_plumes import use_fake_simulation
 
 AMAT_SIZES = {"train": 10, "val": 2, "test": 5}

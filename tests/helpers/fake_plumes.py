@@ -4,9 +4,9 @@ import zlib
 
 import numpy as np
 
-from src.data.components.smoke import generation
-from src.data.components.smoke.plumes import Plume, level_plumes
-from src.data.components.smoke.settings import SmokeSettings
+from src.data.smoke import generation
+from src.data.smoke.plumes import Plume, level_plumes
+from src.data.smoke.settings import SmokeSettings
 
 
 class FakeSimulation:

@@ -9,8 +9,8 @@ from hydra import compose, initialize_config_dir
 from torch import nn
 
 from src.measures import Objective
-from src.utils.building import build
-from src.utils.resolvers import register_resolvers
+from src.runs.building import build
+from src.runs.resolvers import register_resolvers
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 MODELS = sorted(

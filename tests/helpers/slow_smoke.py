@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 
-from src.data.components.smoke.plumes import Plume
+from src.data.smoke.plumes import Plume
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

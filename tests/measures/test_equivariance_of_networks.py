@@ -10,7 +10,7 @@ from hydra.utils import instantiate
 from torch import nn
 
 from src.measures import equivariance_errors
-from src.utils.resolvers import register_resolvers
+from src.runs.resolvers import register_resolvers
 from tests.helpers.broken_layers import (
     NoCyclicShift,
     OppositeVectors,

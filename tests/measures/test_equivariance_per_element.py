@@ -12,8 +12,7 @@ from src.measures.equivariance import (
     equivariance_errors,
 )
 from src.measures.interpolation_floor import interpolation_floor_per_element
-from src.models.components.cnn import CNN
-from src.models.components.gcnn.networks import GCNN
+from src.models.components.classifiers import CNN, GCNN
 
 OPTIONS = {"hidden_channels": 3, "num_layers": 3, "pool_after": [1]}
 

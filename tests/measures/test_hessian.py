@@ -15,7 +15,7 @@ from src.measures.density import spectral_density, trace
 from src.measures.hessian import hessian_operator, hessian_spectrum
 from src.measures.krylov import random_signs
 from src.measures.spectrum import extreme_eigenvalues
-from src.models.components.cnn import CNN
+from src.models.components.classifiers import CNN, GCNN, RelaxedGCNN
 from src.models.components.e2cnn import E2CNN
 from src.models.components.e2forecasters import E2CNNForecaster, RelaxedSteerableForecaster
 from src.models.components.forecasters import (
@@ -24,7 +24,6 @@ from src.models.components.forecasters import (
     RelaxedGCNNForecaster,
     RelaxedTranslationForecaster,
 )
-from src.models.components.gcnn.networks import GCNN, RelaxedGCNN
 from src.models.components.rollout import Rollout
 from tests.helpers.dense_hessian import dense_gauss_newton, dense_hessian
 from tests.helpers.objectives import (

@@ -14,7 +14,7 @@ from torch import nn
 from src.measures.generators import InfinitesimalAction
 from src.measures.lie_derivative import lie_derivative, lie_derivatives, terms
 from src.measures.substitution import substituted_outputs
-from src.models.components.cnn import CNN
+from src.models.components.classifiers import CNN, GCNN, RelaxedGCNN
 from src.models.components.gcnn import (
     GroupBatchNorm,
     GroupConv,
@@ -25,7 +25,6 @@ from src.models.components.gcnn import (
     SpatialPool,
     VectorReadout,
 )
-from src.models.components.gcnn.networks import GCNN, RelaxedGCNN
 from tests.helpers.slow_lie import mean_rms, slow_derivative, slow_derivative_after
 
 TRANSFORMATIONS = ("rotation", "translation_x", "translation_y")

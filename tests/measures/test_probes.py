@@ -15,9 +15,8 @@ from src.measures import (
 from src.measures.lie_derivative import lie_derivatives
 from src.measures.sharpness import sharpness
 from src.models.classification_module import ClassificationModule
-from src.models.components.cnn import CNN
+from src.models.components.classifiers import CNN, GCNN, RelaxedGCNN
 from src.models.components.forecasters import RelaxedGCNNForecaster
-from src.models.components.gcnn.networks import GCNN, RelaxedGCNN
 from src.models.forecasting_module import ForecastingModule
 
 SMALL = {"hidden_channels": 2, "num_layers": 2, "pool_after": [1], "num_classes": 3}

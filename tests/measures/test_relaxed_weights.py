@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from src.measures import relaxation_penalty, relaxed_weight_error, relaxed_weight_errors
+from src.measures import relaxed_weight_error, relaxed_weight_errors
 from src.models.components.gcnn import (
     GroupConv,
     LiftingConv,
@@ -10,6 +10,7 @@ from src.models.components.gcnn import (
     RelaxedLiftingConv,
     RelaxedVectorReadout,
 )
+from src.models.components.gcnn.relaxation import relaxation_penalty
 from src.models.components.steerable import RelaxedSteerableConv
 from src.models.components.translation import RelaxedTranslationConv
 

@@ -2,7 +2,7 @@ import torch
 from torch import nn
 
 from src.measures import Subject, network_of
-from src.models.components.cnn import CNN
+from src.models.components.classifiers import CNN
 
 
 def module_with(network):

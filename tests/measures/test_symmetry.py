@@ -17,7 +17,7 @@ from src.measures.symmetry import (
     symmetric_fraction,
     symmetry,
 )
-from src.models.components.cnn import CNN
+from src.models.components.classifiers import CNN, GCNN, RelaxedGCNN
 from src.models.components.forecasters import RelaxedGCNNForecaster
 from src.models.components.gcnn import (
     GroupConv,
@@ -28,8 +28,12 @@ from src.models.components.gcnn import (
     VectorReadout,
     make_group,
 )
-from src.models.components.gcnn.networks import GCNN, RelaxedGCNN
-from src.models.components.relaxation import relaxations, relaxed_by, relaxed_layers, set_relaxation
+from src.models.components.gcnn.relaxation import (
+    relaxations,
+    relaxed_by,
+    relaxed_layers,
+    set_relaxation,
+)
 from src.models.components.steerable import RelaxedSteerableConv
 from src.models.components.translation import RelaxedTranslationConv
 from tests.helpers.equivariance import act

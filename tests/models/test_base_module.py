@@ -8,20 +8,20 @@ from hydra.utils import instantiate
 from lightning import Callback, Trainer
 from torch import nn
 
-from src.measures import relaxation_penalty, relaxed_weight_error
+from src.callbacks.checkpoints import AtomicCheckpointIO, BestAndLastCheckpoint, StoredConfig
+from src.measures import relaxed_weight_error
 from src.models.base_module import BaseModule
 from src.models.classification_module import ClassificationModule
 from src.models.components.gcnn import GroupConv, GroupPool, LiftingConv
-from src.models.components.relaxation import relaxations, relaxed_layers, set_relaxation
-from src.models.components.schedules import ConstantSchedule, CosineSchedule, LinearSchedule
-from src.utils.checkpoints import (
-    AtomicCheckpointIO,
-    BestAndLastCheckpoint,
-    StoredConfig,
-    load_checkpoint,
-    load_weights,
+from src.models.components.gcnn.relaxation import (
+    relaxation_penalty,
+    relaxations,
+    relaxed_layers,
+    set_relaxation,
 )
-from tests.callbacks.tiny import TinyData, TinyNetwork, lightning_warnings
+from src.models.components.schedules import ConstantSchedule, CosineSchedule, LinearSchedule
+from src.runs.checkpoints import load_checkpoint, load_weights
+from tests.helpers.tiny import TinyData, TinyNetwork, lightning_warnings
 
 pytestmark = lightning_warnings
 

@@ -8,9 +8,9 @@ from run_fakes import TinyNet
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from src.measures import relaxation_penalty
 from src.models.classification_module import ClassificationModule
 from src.models.components.gcnn import RelaxedGroupConv, RelaxedLiftingConv
+from src.models.components.gcnn.relaxation import relaxation_penalty
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers"),

@@ -4,10 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from src.measures import divergence, relaxation_penalty
+from src.loggers.metrics_csv import MetricsCSVLogger, read_rows
+from src.measures import divergence
 from src.models.components.forecasters import RelaxedGCNNForecaster
+from src.models.components.gcnn.relaxation import relaxation_penalty
 from src.models.forecasting_module import ForecastingModule
-from src.utils.csv_logger import MetricsCSVLogger, read_rows
 from tests.helpers.windows import TinyForecaster, TinyWindows, loader, make_trainer, make_windows
 
 pytestmark = [

@@ -9,7 +9,7 @@ from scripts.benchmarks.cost import (
     time_steps,
     training_data,
 )
-from src.utils.building import build
+from src.runs.building import build
 from tests.test_configs import options
 
 CPU = torch.device("cpu")

@@ -13,8 +13,8 @@ import yaml
 from scripts import wandb_workspace
 from scripts.wandb_workspace import build_workspace, describe, main
 from src.callbacks import dynamics
-from src.utils import wandb_logger
-from src.utils.wandb_run import finish_wandb
+from src.loggers import wandb_logger
+from src.loggers.wandb_run import finish_wandb
 from tests.helpers.wandb_server import (
     KEY,
     FakeServer,

@@ -5,9 +5,9 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from .checks import check_positive_int
-from .gcnn.sequential import GroupSequential
-from .widths import resolve_widths
+from src.checks import check_integer
+from src.models.components.gcnn.sequential import GroupSequential
+from src.models.components.widths import resolve_widths
 
 MakeConv = Callable[[int, int, bool], nn.Module]
 
@@ -57,9 +57,9 @@ class Classifier(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        check_positive_int("in_channels", in_channels)
-        check_positive_int("num_classes", num_classes)
-        check_positive_int("num_layers", num_layers, minimum=2)
+        check_integer("in_channels", in_channels)
+        check_integer("num_classes", num_classes)
+        check_integer("num_layers", num_layers, minimum=2)
         _check_probability("dropout", dropout)
         _check_pool_after(pool_after, num_layers)
         count = _parameter_counter(make_conv, make_norm, in_channels, num_classes)

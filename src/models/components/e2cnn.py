@@ -7,11 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .checks import check_positive_int
-from .e2cnn_bases import fibre_size, kernel_basis
-from .gcnn.caching import KernelCache
-from .gcnn.groups import Group, make_group
-from .gcnn.networks import GroupClassifier
+from src.checks import check_integer
+from src.models.components.classifiers import GroupClassifier
+from src.models.components.e2cnn_bases import fibre_size, kernel_basis
+from src.models.components.gcnn.caching import KernelCache
+from src.models.components.gcnn.groups import Group, make_group
 
 
 class E2Conv(nn.Module):
@@ -56,8 +56,8 @@ class E2Conv(nn.Module):
         bias: bool = False,
     ) -> None:
         super().__init__()
-        check_positive_int("in_channels", in_channels)
-        check_positive_int("out_channels", out_channels)
+        check_integer("in_channels", in_channels)
+        check_integer("out_channels", out_channels)
         self.group = make_group(group)
         self.in_channels = in_channels
         self.out_channels = out_channels

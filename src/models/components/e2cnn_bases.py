@@ -15,9 +15,9 @@ from e2cnn.nn.modules.r2_conv.basisexpansion_singleblock import normalize_basis
 from e2cnn.nn.modules.r2_conv.r2convolution import compute_basis_params
 from torch import Tensor
 
-from .checks import check_choice
-from .gcnn.groups import Group
-from .gcnn.kernels import check_kernel_size
+from src.checks import check_choice
+from src.models.components.gcnn.groups import Group
+from src.models.components.gcnn.kernels import check_kernel_size
 
 FIELD_TYPES = ("scalar", "vector", "regular")
 SMALLEST_NORM = 1e-2  # e2cnn leaves out kernels whose squared norm on the grid is below this

@@ -4,10 +4,10 @@ from typing import Any
 
 from torch import nn
 
-from .e2cnn import E2Conv
-from .forecaster import GroupForecaster, Place
-from .gcnn.groups import Group
-from .steerable import RelaxedSteerableConv
+from src.models.components.e2cnn import E2Conv
+from src.models.components.forecaster import GroupForecaster, Place
+from src.models.components.gcnn.groups import Group
+from src.models.components.steerable import RelaxedSteerableConv
 
 
 class SteerableForecaster(GroupForecaster):

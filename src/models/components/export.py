@@ -6,10 +6,10 @@ from copy import deepcopy
 import torch
 from torch import fx, nn
 
-from .classifier import Classifier
-from .gcnn.networks import GroupClassifier
-from .gcnn.norm import GroupBatchNorm
-from .gcnn.pooling import GroupPool, SpatialPool
+from src.models.components.classifier import Classifier
+from src.models.components.classifiers import GroupClassifier
+from src.models.components.gcnn.norm import GroupBatchNorm
+from src.models.components.gcnn.pooling import GroupPool, SpatialPool
 
 # Layers of torch that serve in the plain network as they are.
 ACTIVATIONS = (nn.ELU, nn.ReLU, nn.LeakyReLU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid, nn.Softplus)

@@ -7,11 +7,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from .checks import check_choice, check_positive_int
-from .gcnn.groups import Group, make_group
-from .gcnn.norm import GroupBatchNorm
-from .gcnn.sequential import GroupSequential
-from .widths import resolve_widths
+from src.checks import check_choice, check_integer
+from src.models.components.gcnn.groups import Group, make_group
+from src.models.components.gcnn.norm import GroupBatchNorm
+from src.models.components.gcnn.sequential import GroupSequential
+from src.models.components.widths import resolve_widths
 
 Place = Literal["first", "hidden", "last"]
 MakeConv = Callable[[int, int, Place], nn.Module]
@@ -71,8 +71,8 @@ class Forecaster(nn.Module):
         residual: bool = True,
     ) -> None:
         super().__init__()
-        check_positive_int("num_inputs", num_inputs)
-        check_positive_int("num_layers", num_layers, minimum=3)
+        check_integer("num_inputs", num_inputs)
+        check_integer("num_layers", num_layers, minimum=3)
         check_choice("norm", norm, NORMS)
         _check_length(hidden_channels, num_layers)
         make_norm = nn.Identity if norm == "none" else make_norm

@@ -4,17 +4,17 @@ from typing import Any
 
 from torch import nn
 
-from .checks import check_positive_int
-from .forecaster import Forecaster, GroupForecaster, Place
-from .gcnn.convolution.relaxed_rotation import RelaxedGroupConv
-from .gcnn.convolution.rotation import GroupConv
-from .gcnn.groups import Group
-from .gcnn.kernels import check_kernel_size
-from .gcnn.lifting.relaxed_rotation import RelaxedLiftingConv
-from .gcnn.lifting.rotation import LiftingConv
-from .gcnn.readout.relaxed_rotation import RelaxedVectorReadout
-from .gcnn.readout.rotation import VectorReadout
-from .translation import RelaxedTranslationConv
+from src.checks import check_integer
+from src.models.components.forecaster import Forecaster, GroupForecaster, Place
+from src.models.components.gcnn.convolution.relaxed_rotation import RelaxedGroupConv
+from src.models.components.gcnn.convolution.rotation import GroupConv
+from src.models.components.gcnn.groups import Group
+from src.models.components.gcnn.kernels import check_kernel_size
+from src.models.components.gcnn.lifting.relaxed_rotation import RelaxedLiftingConv
+from src.models.components.gcnn.lifting.rotation import LiftingConv
+from src.models.components.gcnn.readout.relaxed_rotation import RelaxedVectorReadout
+from src.models.components.gcnn.readout.rotation import VectorReadout
+from src.models.components.translation import RelaxedTranslationConv
 
 
 class CNNForecaster(Forecaster):
@@ -69,7 +69,7 @@ class RelaxedTranslationForecaster(Forecaster):
         norm: str = "none",
         **skeleton: Any,
     ) -> None:
-        check_positive_int("num_filter_banks", num_filter_banks)
+        check_integer("num_filter_banks", num_filter_banks)
         options = {"grid_size": grid_size, "num_filter_banks": num_filter_banks}
 
         def make_conv(in_channels: int, out_channels: int, place: Place) -> nn.Module:
@@ -142,7 +142,7 @@ class RelaxedGCNNForecaster(GroupForecaster):
         norm: str = "none",
         **skeleton: Any,
     ) -> None:
-        check_positive_int("num_filter_banks", num_filter_banks)
+        check_integer("num_filter_banks", num_filter_banks)
         shared = {"interpolation": interpolation, "num_filter_banks": num_filter_banks}
         biases = {"bias": norm == "none", "group_biases": group_biases}
 

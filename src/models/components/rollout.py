@@ -5,8 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from .checks import check_positive_int
-from .gcnn.caching import kernels_built_once
+from src.checks import check_integer
+from src.models.components.gcnn.caching import kernels_built_once
 
 
 def roll_out(
@@ -30,7 +30,7 @@ def roll_out(
     Raises:
         ValueError: if there is no frame to forecast.
     """
-    check_positive_int("horizon", horizon)
+    check_integer("horizon", horizon)
     num_inputs = known.shape[1]
     frames = list(known.unbind(1))
     forecasts = []
@@ -56,7 +56,7 @@ class Rollout(nn.Module):
 
     def __init__(self, net: nn.Module, horizon: int) -> None:
         super().__init__()
-        check_positive_int("horizon", horizon)
+        check_integer("horizon", horizon)
         self.net = net
         self.horizon = horizon
 

@@ -3,9 +3,13 @@
 import torch
 from torch import Tensor
 
-from .e2cnn import E2Conv
-from .e2cnn_bases import pixelwise_rank
-from .relaxation import Relaxable, mean_neighbour_difference, relative_to_mean
+from src.models.components.e2cnn import E2Conv
+from src.models.components.e2cnn_bases import pixelwise_rank
+from src.models.components.gcnn.relaxation import (
+    Relaxable,
+    mean_neighbour_difference,
+    relative_to_mean,
+)
 
 
 class RelaxedSteerableConv(Relaxable, E2Conv):

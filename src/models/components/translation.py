@@ -7,10 +7,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .checks import check_positive_int
-from .gcnn.base import padding_pixels
-from .gcnn.kernels import check_kernel_size
-from .relaxation import Relaxable, mean_neighbour_difference, relative_to_mean
+from src.checks import check_integer
+from src.models.components.gcnn.base import padding_pixels
+from src.models.components.gcnn.kernels import check_kernel_size
+from src.models.components.gcnn.relaxation import (
+    Relaxable,
+    mean_neighbour_difference,
+    relative_to_mean,
+)
 
 
 class RelaxedTranslationConv(Relaxable):
@@ -55,10 +59,10 @@ class RelaxedTranslationConv(Relaxable):
         bias: bool = True,
     ) -> None:
         super().__init__()
-        check_positive_int("in_channels", in_channels)
-        check_positive_int("out_channels", out_channels)
+        check_integer("in_channels", in_channels)
+        check_integer("out_channels", out_channels)
         check_kernel_size(kernel_size)
-        check_positive_int("num_filter_banks", num_filter_banks)
+        check_integer("num_filter_banks", num_filter_banks)
         self.padding = padding_pixels(padding, kernel_size)
         self.grid_size = _check_grid_size(grid_size, kernel_size - 2 * self.padding)
         self.in_channels = in_channels
@@ -130,5 +134,5 @@ def _check_grid_size(grid_size: Sequence[int], smallest: int) -> tuple[int, int]
             "example (64, 64)."
         )
     for size in sizes:
-        check_positive_int("grid_size", size, minimum=max(smallest, 1))
+        check_integer("grid_size", size, minimum=max(smallest, 1))
     return sizes

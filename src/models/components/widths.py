@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from .checks import check_positive_int
+from src.checks import check_integer
 
 TOLERANCE = 0.03
 
@@ -29,11 +29,11 @@ def resolve_widths(
         ValueError: fewer than two layers, a width below one, a list of the wrong length, or a
             target that no widths meet within 3 %.
     """
-    check_positive_int("num_layers", num_layers, minimum=2)
+    check_integer("num_layers", num_layers, minimum=2)
     widths = _as_list(hidden_channels, num_layers)
     if num_parameters is None:
         return widths
-    check_positive_int("num_parameters", num_parameters)
+    check_integer("num_parameters", num_parameters)
     return match_parameters(count, widths, num_parameters)
 
 
@@ -80,7 +80,7 @@ def _largest_below(
 
 def _as_list(hidden_channels: int | Sequence[int], num_layers: int) -> list[int]:
     if isinstance(hidden_channels, int):
-        check_positive_int("hidden_channels", hidden_channels)
+        check_integer("hidden_channels", hidden_channels)
         return [hidden_channels] * num_layers
     widths = list(hidden_channels)
     if len(widths) != num_layers:
@@ -89,5 +89,5 @@ def _as_list(hidden_channels: int | Sequence[int], num_layers: int) -> list[int]
             f"got {len(widths)} for {num_layers} layers. Give {num_layers}, or change `num_layers`."
         )
     for width in widths:
-        check_positive_int("hidden_channels", width)
+        check_integer("hidden_channels", width)
     return widths

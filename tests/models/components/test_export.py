@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from src.models.components.classifier import Classifier
-from src.models.components.cnn import CNN
+from src.models.components.classifiers import CNN, GCNN, RelaxedGCNN
 from src.models.components.e2cnn import E2CNN, E2Conv
 from src.models.components.export import export
 from src.models.components.gcnn import (
@@ -18,7 +18,6 @@ from src.models.components.gcnn import (
     RelaxedLiftingConv,
     SpatialPool,
 )
-from src.models.components.gcnn.networks import GCNN, RelaxedGCNN
 from src.models.components.steerable import RelaxedSteerableConv
 
 GROUPS = ["c1", "c2", "c3", "c4", "c8", "d1", "d4"]

@@ -1,17 +1,17 @@
 """Strict and relaxed group convolutions, and what networks of them need."""
 
-from .caching import kernels_built_once
-from .convolution.relaxed_rotation import RelaxedGroupConv
-from .convolution.rotation import GroupConv
-from .groups import Group, make_group
-from .kernels import kernel_transform
-from .lifting.relaxed_rotation import RelaxedLiftingConv
-from .lifting.rotation import LiftingConv
-from .norm import GroupBatchNorm
-from .pooling import GroupPool, SpatialPool
-from .readout.relaxed_rotation import RelaxedVectorReadout
-from .readout.rotation import VectorReadout
-from .relaxed import RelaxedLayer
+from src.models.components.gcnn.caching import kernels_built_once
+from src.models.components.gcnn.convolution.relaxed_rotation import RelaxedGroupConv
+from src.models.components.gcnn.convolution.rotation import GroupConv
+from src.models.components.gcnn.groups import Group, make_group
+from src.models.components.gcnn.kernels import kernel_transform
+from src.models.components.gcnn.lifting.relaxed_rotation import RelaxedLiftingConv
+from src.models.components.gcnn.lifting.rotation import LiftingConv
+from src.models.components.gcnn.norm import GroupBatchNorm
+from src.models.components.gcnn.pooling import GroupPool, SpatialPool
+from src.models.components.gcnn.readout.relaxed_rotation import RelaxedVectorReadout
+from src.models.components.gcnn.readout.rotation import VectorReadout
+from src.models.components.gcnn.relaxed import RelaxedLayer
 
 __all__ = [
     "Group",

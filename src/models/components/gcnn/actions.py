@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .groups import Group, make_group
+from src.models.components.gcnn.groups import Group, make_group
 
 
 def transform_image(

@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..checks import check_choice, check_positive_int
-from .caching import KernelCache
-from .groups import Group, make_group
-from .kernels import INTERPOLATIONS, check_kernel_size, kernel_transform
+from src.checks import check_choice, check_integer
+from src.models.components.gcnn.caching import KernelCache
+from src.models.components.gcnn.groups import Group, make_group
+from src.models.components.gcnn.kernels import INTERPOLATIONS, check_kernel_size, kernel_transform
 
 PADDINGS = ("same", "valid")
 IN_TYPES = ("scalar", "vector", "regular")
@@ -58,9 +58,9 @@ class GroupLayer(nn.Module):
         in_type: str = "scalar",
     ) -> None:
         super().__init__()
-        check_positive_int("in_channels", in_channels)
-        check_positive_int("out_channels", out_channels)
-        check_positive_int("stride", stride)
+        check_integer("in_channels", in_channels)
+        check_integer("out_channels", out_channels)
+        check_integer("stride", stride)
         check_kernel_size(kernel_size)
         check_choice("interpolation", interpolation, INTERPOLATIONS)
         check_choice("in_type", in_type, IN_TYPES)
@@ -230,7 +230,7 @@ def padding_pixels(padding: str | int, kernel_size: int) -> int:
         ValueError: another word, or a negative number.
     """
     if isinstance(padding, int) and not isinstance(padding, bool):
-        check_positive_int("padding", padding, minimum=0)
+        check_integer("padding", padding, minimum=0)
         return padding
     check_choice("padding", padding, (*PADDINGS, "a number of pixels"))
     return kernel_size // 2 if padding == "same" else 0

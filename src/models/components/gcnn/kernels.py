@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from ..checks import check_choice, check_positive_int
-from .groups import Group, make_group
-from .harmonics import harmonic_transform
+from src.checks import check_choice, check_integer
+from src.models.components.gcnn.groups import Group, make_group
+from src.models.components.gcnn.harmonics import harmonic_transform
 
 IMAGE_INTERPOLATIONS = ("nearest", "bilinear", "bicubic")
 INTERPOLATIONS = (*IMAGE_INTERPOLATIONS, "harmonic")
@@ -13,7 +13,7 @@ INTERPOLATIONS = (*IMAGE_INTERPOLATIONS, "harmonic")
 
 def check_kernel_size(kernel_size: int) -> None:
     """Raise unless ``kernel_size`` is an odd positive integer."""
-    check_positive_int("kernel_size", kernel_size)
+    check_integer("kernel_size", kernel_size)
     if kernel_size % 2 == 0:
         raise ValueError(
             "`kernel_size` must be odd so that a rotated kernel stays centred; "

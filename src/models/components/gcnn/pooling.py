@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..checks import check_choice, check_positive_int
+from src.checks import check_choice, check_integer
 
 MODES = ("max", "mean")
 
@@ -53,7 +53,7 @@ class SpatialPool(nn.Module):
 
     def __init__(self, size: int = 2, mode: str = "max") -> None:
         super().__init__()
-        check_positive_int("size", size)
+        check_integer("size", size)
         check_choice("mode", mode, MODES)
         self.size = size
         self.mode = mode

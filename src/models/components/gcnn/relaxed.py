@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from ..checks import check_positive_int
-from ..relaxation import Relaxable, pairwise_differences, relative_to_mean
+from src.checks import check_integer
+from src.models.components.gcnn.relaxation import Relaxable, pairwise_differences, relative_to_mean
 
 
 class RelaxedLayer(Relaxable):
@@ -29,7 +29,7 @@ class RelaxedLayer(Relaxable):
 
     def _make_banks(self, num_filter_banks: int, group_biases: bool = False) -> None:
         """Give each of the layer's L banks the shape its strict ``weight`` has now."""
-        check_positive_int("num_filter_banks", num_filter_banks)
+        check_integer("num_filter_banks", num_filter_banks)
         self.num_filter_banks = num_filter_banks
         self.weight = nn.Parameter(torch.empty(num_filter_banks, *self.weight.shape))
         self.relaxed_weights = nn.Parameter(torch.ones(num_filter_banks, self.group.order))

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from src.models.components.classifiers import GCNN, RelaxedGCNN
 from src.models.components.gcnn import RelaxedGroupConv, RelaxedLiftingConv
-from src.models.components.gcnn.networks import GCNN, RelaxedGCNN
 
 NETWORKS = {"strict": GCNN, "relaxed": RelaxedGCNN}
 every_network = pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)

@@ -4,8 +4,8 @@ from typing import Any
 
 from torch import Tensor
 
-from ..relaxed import RelaxedLayer
-from .rotation import GroupConv
+from src.models.components.gcnn.convolution.rotation import GroupConv
+from src.models.components.gcnn.relaxed import RelaxedLayer
 
 
 class RelaxedGroupConv(RelaxedLayer, GroupConv):

@@ -5,9 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..base import GroupLayer, fibre_transform
-from ..groups import Group
-from ..permute import permute_rows
+from src.models.components.gcnn.base import GroupLayer, fibre_transform
+from src.models.components.gcnn.groups import Group
+from src.models.components.gcnn.permute import permute_rows
 
 
 class GroupConv(GroupLayer):

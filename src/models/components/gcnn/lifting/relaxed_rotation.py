@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from ..relaxed import RelaxedLayer
-from .rotation import LiftingConv
+from src.models.components.gcnn.lifting.rotation import LiftingConv
+from src.models.components.gcnn.relaxed import RelaxedLayer
 
 
 class RelaxedLiftingConv(RelaxedLayer, LiftingConv):

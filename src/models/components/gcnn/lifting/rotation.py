@@ -5,9 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...checks import check_choice
-from ..base import GroupLayer
-from ..groups import Group
+from src.checks import check_choice
+from src.models.components.gcnn.base import GroupLayer
+from src.models.components.gcnn.groups import Group
 
 IN_TYPES = ("scalar", "vector")
 

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from ..relaxed import RelaxedLayer
-from .rotation import VectorReadout
+from src.models.components.gcnn.readout.rotation import VectorReadout
+from src.models.components.gcnn.relaxed import RelaxedLayer
 
 
 class RelaxedVectorReadout(RelaxedLayer, VectorReadout):

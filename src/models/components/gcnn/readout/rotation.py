@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..base import GroupLayer, fibre_transform
-from ..groups import Group
+from src.models.components.gcnn.base import GroupLayer, fibre_transform
+from src.models.components.gcnn.groups import Group
 
 
 class VectorReadout(GroupLayer):

@@ -1,1 +1,0 @@
-"""Building blocks of the data modules: sources, parsing, storage, splits, rotation, datasets."""

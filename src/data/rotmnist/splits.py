@@ -1,0 +1,57 @@
+"""Splits and angles that are the same in every run, whatever the run's seed."""
+
+import torch
+from torch import Generator, Tensor
+
+from src.data.rotmnist.rotation import rotate_images, uniform_angles
+from src.seeding import Stream, derived_generator
+
+SPLITS = ("train", "val", "test")
+
+# Splits and angles derive from this number: changing it makes another data set.
+_FIXED_SEED = 2007
+_CHUNK = 1000
+
+
+def class_balanced_indices(labels: Tensor, sizes: dict[str, int]) -> dict[str, Tensor]:
+    """Split shuffled samples so that every class has the same share of each split.
+
+    Args:
+        labels: ``[N]``, of classes that all occur equally often.
+        sizes: number of samples per split; together N, each a multiple of the number of classes.
+
+    Returns:
+        For each split the indices into ``labels``, in shuffled order.
+    """
+    generator = derived_generator(_FIXED_SEED, Stream.SPLIT)
+    classes = labels.unique()
+    shares = [sizes[split] // len(classes) for split in SPLITS]
+    parts: dict[str, list[Tensor]] = {split: [] for split in SPLITS}
+    for label in classes:
+        members = _shuffled((labels == label).nonzero().flatten(), generator)
+        for split, share in zip(SPLITS, members.split(shares)):
+            parts[split].append(share)
+    return {split: _shuffled(torch.cat(parts[split]), generator) for split in SPLITS}
+
+
+def held_out_indices(count: int, held_out: int) -> tuple[Tensor, Tensor]:
+    """Hold ``held_out`` of ``count`` samples out at random: indices of the rest and of those."""
+    order = torch.randperm(count, generator=derived_generator(_FIXED_SEED, Stream.SPLIT))
+    return order[held_out:].sort().values, order[:held_out].sort().values
+
+
+def fixed_angles(split: str, count: int) -> Tensor:
+    """The angles ``[count]`` by which the images of a split are rotated once, in radians."""
+    stream = derived_generator(_FIXED_SEED, Stream.FIXED_ANGLES, SPLITS.index(split))
+    return uniform_angles(count, stream)
+
+
+def rotate_once(images: Tensor, split: str) -> Tensor:
+    """Rotate the images ``[N, C, H, W]`` of a split by its fixed angles, in chunks of memory."""
+    angles = fixed_angles(split, len(images))
+    chunks = zip(images.split(_CHUNK), angles.split(_CHUNK))
+    return torch.cat([rotate_images(image, angle) for image, angle in chunks])
+
+
+def _shuffled(indices: Tensor, generator: Generator) -> Tensor:
+    return indices[torch.randperm(len(indices), generator=generator)]

@@ -1,0 +1,68 @@
+"""Names of the files in a run directory, and files written so that nobody meets half of one."""
+
+import json
+import math
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+# In the directory of a run:
+RUN_CONFIG = "config.yaml"  # as the run was started with it
+RESUMED_CONFIG = "config_resumed.yaml"  # as the last resume left it
+OVERRIDES_FILE = "overrides.yaml"
+RESUMES_FILE = "resumes.yaml"
+ENVIRONMENT_FILE = "environment.json"
+METRICS_FILE = "metrics.csv"
+SUMMARY_FILE = "summary.json"
+WANDB_FILE = "wandb_run.json"  # id, name and group of the W&B run
+LOCK = ".lock"  # held by the process at work in it
+IMAGES = "images"  # folder
+CHECKPOINTS = "checkpoints"  # folder, with
+BEST, LAST = "best.ckpt", "last.ckpt"
+PATH_FOLDER = "path"  # weights kept along training
+MEASURES_JSON, MEASURES_CSV = "measures.json", "measures.csv"  # of checkpoints
+MEASURES = "measures"  # folder of their pictures
+
+# In the directory of a sweep:
+SWEEP_FILE = "sweep.json"
+RECORDS = ".jobs"  # folder, while it is under way
+REPLACED = "replaced"  # folder beside it, of runs that were run anew
+
+
+def write_bytes(path: str | Path, data: bytes) -> None:
+    """Write `data` to a temporary file beside `path`, then rename it to `path`."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    finally:
+        with suppress(FileNotFoundError):
+            temporary.unlink()
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write `text` in UTF-8, atomically."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write `value` as indented JSON, atomically; NaN and infinity, which JSON lacks, as null."""
+    write_text(path, json.dumps(_without_nan(value), indent=2, allow_nan=False) + "\n")
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def write_yaml(path: str | Path, value: Any) -> None:
+    """Write a config, list or dict as YAML, atomically."""
+    write_text(path, OmegaConf.to_yaml(OmegaConf.create(value)))
