@@ -3,7 +3,6 @@
 python scripts/benchmark_layers.py --rounds 20 --output benchmark.json
 """
 
-import argparse
 from pathlib import Path
 
 import rootutils
@@ -12,50 +11,35 @@ ROOT = rootutils.setup_root(__file__, indicator=".project-root", pythonpath=True
 
 import torch  # noqa: E402
 
-from scripts.benchmarks import data, layers, memory, networks  # noqa: E402
-from scripts.benchmarks.settings import Settings  # noqa: E402
-from scripts.benchmarks.tables import Table, report  # noqa: E402
+from scripts.benchmarks import data, layers, networks  # noqa: E402
+from scripts.benchmarks.tables import make_parser, parse, report  # noqa: E402
+from scripts.benchmarks.timing import Settings  # noqa: E402
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
 PARTS = ("lifting", "group", "networks", "memory", "data")
 
 
-def parse_arguments() -> argparse.Namespace:
-    """Options of the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=20, help="rounds of every comparison")
-    parser.add_argument("--output", type=Path, help="JSON file for all figures")
-    parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
-    parser.add_argument("--threads", type=int, help="threads of PyTorch on the CPU")
-    parser.add_argument("--dtype", choices=DTYPES, default="float32")
-    parser.add_argument("--compile", action="store_true", help="compile all but e2cnn")
-    parser.add_argument("--channels-last", action="store_true", help="networks in channels_last")
-    parser.add_argument("--only", choices=PARTS, nargs="+", default=PARTS, help="parts to run")
-    parser.add_argument("--data-dir", type=Path, default=ROOT / "data", help="where the digits are")
-    return parser.parse_args()
-
-
-def run(arguments: argparse.Namespace, settings: Settings) -> list[Table]:
-    """The tables of the parts asked for."""
-    tables = [layers.benchmark(k, settings) for k in layers.SIZES if k in arguments.only]
+def main() -> None:
+    """Print the tables, and write them as JSON where asked to."""
+    parser = make_parser(__doc__, rounds=20)
+    add = parser.add_argument
+    add("--device", type=torch.device, default=torch.device("cpu"))
+    add("--dtype", choices=DTYPES, default="float32")
+    add("--compile", action="store_true", help="compile all but e2cnn")
+    add("--channels-last", action="store_true", help="networks in channels_last")
+    add("--only", choices=PARTS, nargs="+", default=PARTS, help="parts to run")
+    add("--data-dir", type=Path, default=ROOT / "data", help="where the digits are")
+    arguments = parse(parser)
+    dtype = DTYPES[arguments.dtype]
+    settings = Settings(arguments.rounds, arguments.device, dtype, arguments.compile)
+    tables = [layers.benchmark(kind, settings) for kind in layers.SIZES if kind in arguments.only]
     if "networks" in arguments.only:
         tables += networks.benchmark(settings, arguments.channels_last)
     if "memory" in arguments.only:
-        tables.append(memory.benchmark(settings))
+        tables.append(layers.benchmark_memory(settings))
     if "data" in arguments.only:
         tables.append(data.benchmark(settings, arguments.data_dir))
-    return tables
-
-
-def main() -> None:
-    """Print the tables, and write them as JSON where asked to."""
-    arguments = parse_arguments()
-    if arguments.threads is not None:
-        torch.set_num_threads(arguments.threads)
-    settings = Settings(
-        arguments.rounds, arguments.device, DTYPES[arguments.dtype], arguments.compile
-    )
-    report(run(arguments, settings), arguments)
+    report(tables, arguments)
 
 
 if __name__ == "__main__":

@@ -3,59 +3,54 @@
 python scripts/benchmark_startup.py --rounds 5
 """
 
-import argparse
+import os
 import subprocess
 import sys
 import tempfile
 import time
+from typing import Any
 
 import rootutils
 
 ROOT = rootutils.setup_root(__file__, indicator=".project-root", pythonpath=True, dotenv=False)
 
+from lightning import Callback  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
-from scripts.benchmarks.tables import Table  # noqa: E402
+from scripts.benchmarks.tables import Table, make_parser, parse, report  # noqa: E402
 
 TRAIN = [sys.executable, str(ROOT / "src" / "train.py")]
-STOP = "+callbacks.stop._target_=scripts.benchmarks.startup.ExitAtFirstStep"
-EXPERIMENT = [*TRAIN, "experiment=rgcnn_rotmnist", STOP]
+STOP = "+callbacks.stop._target_=scripts.benchmark_startup.ExitAtFirstStep"
 FLOOR = "import torch, lightning.pytorch"
-NOTE = (
-    "Least of the rounds, from starting Python; the digits are prepared before. For comparison: "
-    f"`python -c '{FLOOR}'`."
-)
 
 
-def seconds(command: list[str]) -> float:
-    """Wall time of a command, which must succeed."""
-    start = time.perf_counter()
-    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - start
+class ExitAtFirstStep(Callback):
+    """Ends the process at once and with success."""
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        os._exit(0)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5, help="rounds of every command")
-    rounds = parser.parse_args().rounds
-    with tempfile.TemporaryDirectory() as folder:
-        rows = measure(rounds, f"hydra.run.dir={folder}")
-    print(Table("Start-up", rows, NOTE).markdown())
-
-
-def measure(rounds: int, run_dir: str) -> list[dict[str, str | float]]:
     """Time all commands in turn."""
-    commands = {
-        "imports alone": [sys.executable, "-c", FLOOR],
-        "--help": [*TRAIN, "--help"],
-        "first optimizer step, rgcnn_rotmnist": [*EXPERIMENT, "logger=csv", run_dir],
-        "the same without measures": [*EXPERIMENT, "callbacks=minimal", "logger=none", run_dir],
-    }
-    times = {name: [] for name in commands}
-    for _ in tqdm(range(rounds + 1), leave=False):  # the first one warms up
-        for name, command in commands.items():
-            times[name].append(seconds(command))
-    return [{"what": name, "seconds": min(found[1:])} for name, found in times.items()]
+    arguments = parse(make_parser(__doc__, rounds=5))
+    with tempfile.TemporaryDirectory() as folder:
+        experiment = [*TRAIN, "experiment=rgcnn_rotmnist", STOP, f"hydra.run.dir={folder}"]
+        commands = {
+            "imports alone": [sys.executable, "-c", FLOOR],
+            "--help": [*TRAIN, "--help"],
+            "first optimizer step, rgcnn_rotmnist": [*experiment, "logger=csv"],
+            "the same without measures": [*experiment, "callbacks=minimal", "logger=none"],
+        }
+        times: dict[str, list[float]] = {name: [] for name in commands}
+        for _ in tqdm(range(arguments.rounds + 1), leave=False):  # the first one warms up
+            for name, command in commands.items():
+                start = time.perf_counter()
+                subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+                times[name].append(time.perf_counter() - start)
+    rows = [{"what": name, "seconds": min(found[1:])} for name, found in times.items()]
+    note = f"Least of the rounds, from starting Python. For comparison: `python -c '{FLOOR}'`."
+    report([Table("Start-up", rows, note)], arguments)
 
 
 if __name__ == "__main__":

@@ -9,20 +9,19 @@ from omegaconf import DictConfig
 
 ROOT = rootutils.setup_root(__file__, indicator=".project-root", pythonpath=True, dotenv=True)
 
+from src.runs.overrides import refuse_renamed  # noqa: E402
 from src.runs.resolvers import register_resolvers  # noqa: E402
 
 register_resolvers()
 
 
-def evaluate(config: DictConfig) -> dict[str, float]:
-    """Rebuild network and data from a checkpoint, evaluate, and write the run directory.
-
-    Returns:
-        Metrics by name, e.g. `val/acc`.
-    """
+@refuse_renamed
+@hydra.main(version_base="1.3", config_path=str(ROOT / "configs"), config_name="eval")
+def main(config: DictConfig) -> None:
+    """Rebuild network and data from a checkpoint, evaluate, and write the run directory."""
     from src.runs.building import build
     from src.runs.checkpoints import load_weights
-    from src.runs.processes import check_trainer, ending_processes
+    from src.runs.processes import ending_processes
     from src.runs.results import run_evaluation
     from src.runs.run import open_run, prepare_evaluation
 
@@ -31,15 +30,8 @@ def evaluate(config: DictConfig) -> dict[str, float]:
         model = build(run.config, "model")
         load_weights(model, run.checkpoint, run.config.ckpt_path)
         trainer = build(run.config, "trainer", logger=False, enable_checkpointing=False)
-        check_trainer(trainer, model)
         with ending_processes(trainer):
-            return run_evaluation(run, trainer, model, datamodule)
-
-
-@hydra.main(version_base="1.3", config_path=str(ROOT / "configs"), config_name="eval")
-def main(config: DictConfig) -> None:
-    """Entry point."""
-    evaluate(config)
+            run_evaluation(run, trainer, model, datamodule)
 
 
 if __name__ == "__main__":

@@ -3,25 +3,22 @@
 python src/export.py ckpt_path=<run directory>/checkpoints/best.ckpt format=onnx
 """
 
-from pathlib import Path
-
 import hydra
 import rootutils
 from omegaconf import DictConfig
 
 ROOT = rootutils.setup_root(__file__, indicator=".project-root", pythonpath=True, dotenv=True)
 
+from src.runs.overrides import refuse_renamed  # noqa: E402
 from src.runs.resolvers import register_resolvers  # noqa: E402
 
 register_resolvers()
 
 
-def export_checkpoint(config: DictConfig) -> Path:
-    """Rebuild network and data from a checkpoint, and write the plain network.
-
-    Returns:
-        The file.
-    """
+@refuse_renamed
+@hydra.main(version_base="1.3", config_path=str(ROOT / "configs"), config_name="export")
+def main(config: DictConfig) -> None:
+    """Rebuild network and data from a checkpoint, and write the plain network."""
     from src.runs.building import build
     from src.runs.checkpoints import load_weights
     from src.runs.exporting import prepare_export, run_export
@@ -31,13 +28,7 @@ def export_checkpoint(config: DictConfig) -> Path:
         datamodule = build(run.config, "data")
         model = build(run.config, "model")
         load_weights(model, run.checkpoint, run.config.ckpt_path)
-        return run_export(run, model, datamodule)
-
-
-@hydra.main(version_base="1.3", config_path=str(ROOT / "configs"), config_name="export")
-def main(config: DictConfig) -> None:
-    """Entry point."""
-    export_checkpoint(config)
+        run_export(run, model, datamodule)
 
 
 if __name__ == "__main__":

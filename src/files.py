@@ -17,7 +17,8 @@ RESUMES_FILE = "resumes.yaml"
 ENVIRONMENT_FILE = "environment.json"
 METRICS_FILE = "metrics.csv"
 SUMMARY_FILE = "summary.json"
-WANDB_FILE = "wandb_run.json"  # id, name and group of the W&B run
+WANDB_FILE = "wandb_run.json"  # id, project, name, ... of the W&B run
+WANDB_ROWS = "wandb_rows.jsonl"  # step and metrics of each of its rows
 LOCK = ".lock"  # held by the process at work in it
 IMAGES = "images"  # folder
 CHECKPOINTS = "checkpoints"  # folder, with
@@ -38,7 +39,10 @@ def write_bytes(path: str | Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_bytes(data)
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
         temporary.replace(path)
     finally:
         with suppress(FileNotFoundError):

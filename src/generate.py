@@ -3,37 +3,28 @@
 python src/generate.py data=smoke_level data.level=4 plot=true
 """
 
-from pathlib import Path
-
 import hydra
 import rootutils
 from omegaconf import DictConfig
 
 ROOT = rootutils.setup_root(__file__, indicator=".project-root", pythonpath=True, dotenv=True)
 
+from src.runs.overrides import refuse_renamed  # noqa: E402
 from src.runs.resolvers import register_resolvers  # noqa: E402
 
 register_resolvers()
 
 
-def generate(config: DictConfig) -> Path:
-    """Build the data module, make its set, and write the run directory.
-
-    Returns:
-        The file of the set.
-    """
+@refuse_renamed
+@hydra.main(version_base="1.3", config_path=str(ROOT / "configs"), config_name="generate")
+def main(config: DictConfig) -> None:
+    """Build the data module, make its set, and write the run directory."""
     from src.runs.building import build
     from src.runs.generating import run_generation
     from src.runs.run import open_run, prepare_new_run
 
     with open_run(config, prepare_new_run) as run:
-        return run_generation(run, build(run.config, "data"))
-
-
-@hydra.main(version_base="1.3", config_path=str(ROOT / "configs"), config_name="generate")
-def main(config: DictConfig) -> None:
-    """Entry point."""
-    generate(config)
+        run_generation(run, build(run.config, "data"))
 
 
 if __name__ == "__main__":

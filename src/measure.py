@@ -3,36 +3,27 @@
 python src/measure.py ckpt_path=<run directory> measure=sharpness
 """
 
-from typing import Any
-
 import hydra
 import rootutils
 from omegaconf import DictConfig
 
 ROOT = rootutils.setup_root(__file__, indicator=".project-root", pythonpath=True, dotenv=True)
 
+from src.runs.overrides import refuse_renamed  # noqa: E402
 from src.runs.resolvers import register_resolvers  # noqa: E402
 
 register_resolvers()
 
 
-def measure(config: DictConfig) -> dict[str, Any]:
-    """Take measures of one checkpoint, of all of a run, or of all of a sweep.
-
-    Returns:
-        Values by checkpoint and by name.
-    """
+@refuse_renamed
+@hydra.main(version_base="1.3", config_path=str(ROOT / "configs"), config_name="measure")
+def main(config: DictConfig) -> None:
+    """Take measures of one checkpoint, of all of a run, or of all of a sweep."""
     from src.runs.measuring import prepare_measuring, run_measuring
     from src.runs.run import open_run
 
     with open_run(config, prepare_measuring) as run:
-        return run_measuring(run)
-
-
-@hydra.main(version_base="1.3", config_path=str(ROOT / "configs"), config_name="measure")
-def main(config: DictConfig) -> None:
-    """Entry point."""
-    measure(config)
+        run_measuring(run)
 
 
 if __name__ == "__main__":

@@ -15,8 +15,9 @@ EPILOG = """\
 The page is <out>/index.html; nothing else is needed to read it. Beside it are its figures (SVG,
 PNG, PDF) and tables (CSV, Markdown, LaTeX), and all metrics of all runs in tables/runs.csv.
 
-A row is one config; only seeds are averaged over. Runs that failed, were killed or never started
-are listed with their error and the command to run them again. Nothing but the directories is read.
+A row is one config; only seeds are averaged over. Metrics are also shown against each number that
+was swept, one line for each combination of the other keys. Runs that failed, were killed or never
+started are listed with their error and the command to run them again. Only trainings count.
 
 Examples
   python src/report.py logs/train/multiruns/<sweep>
@@ -26,38 +27,27 @@ Examples
 """
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    made = argparse.ArgumentParser(
-        description=__doc__.partition("\n")[0],
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add = made.add_argument
+def main() -> None:
+    """Entry point."""
+    raw = argparse.RawDescriptionHelpFormatter
+    description = __doc__.partition("\n")[0]
+    parser = argparse.ArgumentParser(description=description, epilog=EPILOG, formatter_class=raw)
+    add = parser.add_argument
     add("folders", nargs="+", type=Path, metavar="directory", help="of a run, or with runs below")
     add("--out", type=Path, help="where to write; default: <first directory>/report")
     add("--metrics", nargs="+", metavar="NAME", help="to show; patterns such as 'test/*' too")
     add("--group-by", nargs="+", metavar="KEY", help="config keys that rows are named after")
-    add("--baseline", metavar="ROW", help="compare every other row with this one")
+    add("--baseline", metavar="ROW", help="compare others with this row; default: the first")
     add("--title", help="of the page")
-    add(
-        "--band",
-        choices=("interval", "range"),
-        default="interval",
-        help="around mean curves: 95 %% interval of the mean (default), or all seeds",
-    )
-    return made
-
-
-def main() -> None:
-    """Entry point."""
-    arguments = parser().parse_args()
+    band = "around mean curves: 95 %% interval of the mean (default), or all seeds"
+    add("--band", choices=("interval", "range"), default="interval", help=band)
+    arguments = parser.parse_args()
 
     from src.errors import UserError
-    from src.reports.writing import Options, write_report
+    from src.reports.writing import write_report
 
     try:
-        path = write_report(Options(**vars(arguments)))
+        path = write_report(**vars(arguments))
     except UserError as error:
         sys.exit(str(error))
     sys.stdout.write(f"{path}\n")

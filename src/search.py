@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 
 ROOT = rootutils.setup_root(__file__, indicator=".project-root", pythonpath=True, dotenv=True)
 
+from src.runs.overrides import refuse_renamed  # noqa: E402
 from src.runs.resolvers import register_resolvers  # noqa: E402
 from src.sweeps.names import register_sweep_resolvers  # noqa: E402
 
@@ -18,6 +19,7 @@ register_resolvers()
 register_sweep_resolvers()
 
 
+@refuse_renamed
 @hydra.main(version_base="1.3", config_path=str(ROOT / "configs"), config_name="search")
 def main(config: DictConfig) -> None:
     """Entry point."""

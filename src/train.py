@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 
 ROOT = rootutils.setup_root(__file__, indicator=".project-root", pythonpath=True, dotenv=True)
 
+from src.runs.overrides import refuse_renamed  # noqa: E402
 from src.runs.resolvers import register_resolvers  # noqa: E402
 from src.sweeps.checks import offer_missing_launchers  # noqa: E402
 from src.sweeps.names import register_sweep_resolvers  # noqa: E402
@@ -28,16 +29,16 @@ def train(config: DictConfig, callbacks: "Sequence[Callback]" = ()) -> float | N
     """Train, test the best network on the test data, and write the run directory.
 
     Args:
-        config: as Hydra composed it.
-        callbacks: besides the config's. One that has `pruned` set at the end has ended the
-            training as not worth its time: the network is not tested.
+        config: config that Hydra composed.
+        callbacks: callbacks besides the config's. One that has `pruned` set at the end has ended
+            the training as not worth its time: the network is not tested.
 
     Returns:
         The metric named by `optimized_metric`, for a sweeper; None where training was pruned.
     """
     from src.runs.building import build, build_callbacks
     from src.runs.checkpoints import load_checkpoint, load_weights
-    from src.runs.processes import check_trainer, ending_processes
+    from src.runs.processes import ending_processes
     from src.runs.results import optimized_value, run_test, summarise
     from src.runs.run import open_run, prepare_training
 
@@ -49,10 +50,8 @@ def train(config: DictConfig, callbacks: "Sequence[Callback]" = ()) -> float | N
             load_weights(model, load_checkpoint(path), path)
         everything = [*build_callbacks(run.config), *callbacks]
         trainer = build(run.config, "trainer", callbacks=everything, logger=False)
-        check_trainer(trainer, model)
-        run.start_logging(trainer, model)
-
         with ending_processes(trainer):
+            run.start_logging(trainer, model)
             trainer.fit(model, datamodule=datamodule, ckpt_path=run.checkpoint, weights_only=True)
             pruned = any(getattr(callback, "pruned", False) for callback in callbacks)
             summarise(run, trainer, {} if pruned else run_test(trainer, model, datamodule))
@@ -62,6 +61,7 @@ def train(config: DictConfig, callbacks: "Sequence[Callback]" = ()) -> float | N
             return optimized_value(run)
 
 
+@refuse_renamed
 @hydra.main(version_base="1.3", config_path=str(ROOT / "configs"), config_name="train")
 def main(config: DictConfig) -> float | None:
     """Entry point."""

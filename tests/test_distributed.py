@@ -1,176 +1,88 @@
-"""Runs of two processes on the CPU, as users start them, against runs of one."""
-
 import csv
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 
-ROOT = Path(__file__).resolve().parents[1]
-FAKES = ROOT / "tests" / "helpers"
-SECONDS = 300
-IMAGES = ("data=shared_images", "model=unnormed", "trainer.max_epochs=2")
-MEASURED = ("callbacks.equivariance_error.every_n_epochs=1",)
-WINDOWS = (
-    *("data=shared_windows", "model=rgcnn_smoke", "model.net.num_parameters=3000"),
-    *("callbacks=smoke", "trainer.max_epochs=2", "callbacks.equivariance_error.num_samples=5"),
-)
-EXACT = 1e-5
+from tests.conftest import QUIET, RunDirectory, in_a_process
 
+IMAGES = ("train", "data=shared_images", "model=unnormed", "trainer.max_epochs=2", "logger=csv")
+IMAGES += ("callbacks.equivariance_error.every_n_epochs=1",)
+WINDOWS = ("train", "data=shared_windows", "model=rgcnn_smoke", "model.net.num_parameters=3000")
+WINDOWS += ("logger=csv", "callbacks=smoke", "trainer.max_epochs=2")
+WINDOWS += ("callbacks.equivariance_error.num_samples=5",)
+EXACT = {"rel": 1e-5, "abs": 1e-5}
+TWO = "trainer=ddp_sim"
 pytestmark = pytest.mark.slow
 
 
-def start(name: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess:
-    """Run an entry point in a process of its own; kill all it started when it hangs."""
-    environment = os.environ | {"PYTHONPATH": str(FAKES), "OMP_NUM_THREADS": "1"} | variables
-    environment.pop("PL_GLOBAL_SEED", None)
-    command = [sys.executable, f"src/{name}.py", f"--config-dir={FAKES / 'configs'}", *arguments]
-    process = subprocess.Popen(
-        [*command, "trainer.enable_progress_bar=false"],
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        out, err = process.communicate(timeout=SECONDS)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, 9)
-        raise
-    return subprocess.CompletedProcess(command, process.returncode, out, err)
-
-
-def train(directory: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess:
-    place = f"hydra.run.dir={directory}"
-    return start("train", "logger=csv", *arguments, place, **variables)
-
-
-def trained(directory: Path, *arguments: str) -> Path:
-    done = train(directory, *arguments)
+def started(place, *arguments, **variables):
+    done = in_a_process(*arguments, TWO, **variables)
     assert done.returncode == 0, done.stderr
-    return directory
+    return RunDirectory(place)
 
 
-def rows(directory: Path) -> list[dict[str, float]]:
+def rows(run):
     """Logged values, without the one that is a time."""
-    with (directory / "metrics.csv").open() as file:
-        logged = [{n: float(v) for n, v in row.items() if v} for row in csv.DictReader(file)]
-    return [{n: v for n, v in row.items() if n != "dynamics/step_time"} for row in logged]
+    logged = csv.DictReader(run.metrics.splitlines())
+    timed = "dynamics/step_time"
+    return [{n: float(v) for n, v in row.items() if v and n != timed} for row in logged]
 
 
-def summary(directory: Path) -> dict:
-    return json.loads((directory / "summary.json").read_text())
-
-
-def assert_same_rows(one: Path, two: Path) -> None:
+def assert_same(two, one):
     assert len(rows(one)) == len(rows(two)) > 0
     for row, other in zip(rows(one), rows(two)):
-        assert other == pytest.approx(row, rel=EXACT, abs=EXACT)
-
-
-def assert_same_weights(one: Path, two: Path) -> None:
-    states = [torch.load(d / "checkpoints/last.ckpt")["state_dict"] for d in (one, two)]
-    assert states[0].keys() == states[1].keys()
-    for name, weights in states[0].items():
-        torch.testing.assert_close(states[1][name], weights, rtol=EXACT, atol=EXACT)
-
-
-def files(directory: Path) -> set[str]:
-    return {str(p.relative_to(directory)) for p in directory.rglob("*") if p.is_file()}
+        assert other == pytest.approx(row, **EXACT)
+    assert two.summary["test"] == pytest.approx(one.summary["test"], **EXACT)
+    weights = (run.weights("last.ckpt") for run in (two, one))
+    torch.testing.assert_close(*weights, rtol=1e-5, atol=1e-5)
+    files = [{str(p.relative_to(r.path)) for p in r.path.rglob("*")} for r in (two, one)]
+    assert files[0] - files[1] == {"train_ddp_process_1.log"}
+    assert (two / "train_ddp_process_1.log").read_text() == ""
 
 
 @pytest.fixture(scope="module")
 def two_processes(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs")
-    return trained(folder / "two", *IMAGES, *MEASURED, "trainer=ddp_sim", "data.batch_size=8")
+    place = tmp_path_factory.mktemp("two")
+    return started(place, *IMAGES, "seed=null", f"hydra.run.dir={place}")
 
 
-def test_two_processes_train_as_one_of_twice_the_batch(tmp_path, two_processes):
-    """Data sets of 50, 21 and 31 samples: validation and test do not divide by two."""
-    one = trained(tmp_path / "one", *IMAGES, *MEASURED, "trainer=cpu", "data.batch_size=16")
-    assert_same_rows(one, two_processes)
-    assert_same_weights(one, two_processes)
-    assert summary(two_processes)["test"] == pytest.approx(summary(one)["test"], rel=EXACT)
-    last = summary(two_processes)["last"]["metrics"]
+def test_two_processes_train_and_evaluate_as_one(two_processes, run_entry_point, tmp_path):
+    """Validation and test, of 21 and 31 samples, do not divide by two processes or batches of 2."""
+    more = ("trainer=cpu", "data.batch_size=16", f"seed={two_processes.summary['seed']}", QUIET)
+    one = run_entry_point(*IMAGES, *more)
+    assert_same(two_processes, one)
+    last = two_processes.summary["last"]["metrics"]
     assert last["dynamics/equivariance_error"] > 1e-4, "else it is no test of this figure"
-    assert files(two_processes) - files(one) == {"train_ddp_process_1.log"}
-    assert (two_processes / "train_ddp_process_1.log").read_text() == ""
+    best = ("eval", f"ckpt_path={one / 'checkpoints/best.ckpt'}", "data.batch_size=2")
+    metrics = started(tmp_path, *best, f"hydra.run.dir={tmp_path}").summary["metrics"]
+    expected = run_entry_point(*best, "trainer=cpu").summary["metrics"]
+    assert metrics == pytest.approx(expected, **EXACT)
 
 
-def test_forecasts_of_two_processes_are_those_of_one(tmp_path):
-    two = trained(tmp_path / "two", *WINDOWS, "trainer=ddp_sim", "data.batch_size=2")
-    one = trained(tmp_path / "one", *WINDOWS, "trainer=cpu", "data.batch_size=4")
-    assert_same_rows(one, two)
-    assert_same_weights(one, two)
-    assert "test/domain/rmse/02" in summary(two)["test"]
-    assert files(two) - files(one) == {"train_ddp_process_1.log"}
+def test_forecasts_of_two_processes_are_those_of_one(run_entry_point, tmp_path):
+    place = tmp_path / "two"
+    two = started(place, *WINDOWS, "data.batch_size=2", f"hydra.run.dir={place}")
+    assert_same(two, run_entry_point(*WINDOWS, "trainer=cpu", "data.batch_size=4", QUIET))
+    assert "test/domain/rmse/02" in two.summary["test"]
 
 
-def test_three_processes_evaluate_digits_as_one(tmp_path):
-    """1,000 images among three; the network has batch norm."""
-    few = ("trainer.max_epochs=1", "trainer.limit_train_batches=3", "callbacks=minimal")
-    run = trained(tmp_path / "run", "experiment=cnn_rotmnist", *few, "trainer=cpu")
-    metrics = []
-    for name, devices in (("cpu", 1), ("ddp_sim", 3)):
-        done = start(
-            *("eval", f"ckpt_path={run / 'checkpoints/best.ckpt'}", f"trainer={name}"),
-            *(f"trainer.devices={devices}", f"hydra.run.dir={tmp_path / name}"),
-        )
-        assert done.returncode == 0, done.stderr
-        metrics.append(summary(tmp_path / name)["metrics"])
-    assert metrics[1] == pytest.approx(metrics[0], rel=EXACT)
+def test_a_killed_run_resumes_to_the_same_result(two_processes, tmp_path):
+    ends = ("+callbacks.ended._target_=run_fakes.EndAt", "+callbacks.ended.epoch=1")
+    ends += ("+callbacks.ended.rank=1", f"seed={two_processes.summary['seed']}")
+    killed = in_a_process(*IMAGES, TWO, *ends, f"hydra.run.dir={tmp_path}")
+    assert killed.returncode != 0
+    run = RunDirectory(tmp_path)
+    assert not (run / "summary.json").exists() or run.summary["status"] == "failed"
+    started(tmp_path, *IMAGES, *ends, f"resume={tmp_path}", SPARED="1")
+    assert rows(run) == rows(two_processes)
+    assert run.summary["test"] == two_processes.summary["test"]
 
 
-@pytest.mark.parametrize("model", ["rgcnn", "e2cnn"])
-def test_networks_with_batch_norm_train_in_two_processes(tmp_path, model):
-    few = ("trainer.max_epochs=1", "trainer.limit_train_batches=2", "trainer.limit_val_batches=1")
-    small = ("callbacks.equivariance_error.num_samples=4", "data.batch_size=4")
-    short = (*few, *small, "trainer.limit_test_batches=2")
-    run = trained(tmp_path, f"experiment={model}_rotmnist", *short, "trainer=ddp_sim")
-    assert summary(run)["status"] == "finished"
-    assert summary(run)["start"]["dynamics/equivariance_error"] < EXACT
-
-
-def test_a_multirun_of_several_processes_is_refused(tmp_path):
-    done = start(
-        *("train", "-m", *IMAGES, "callbacks=minimal", "logger=csv", "trainer=ddp_sim"),
-        *("seed=0,1", f"hydra.sweep.dir={tmp_path}"),
-    )
-    assert done.returncode != 0
-    assert "Use trainer.devices=1" in done.stdout + done.stderr
-    assert not list(tmp_path.rglob("*.ckpt"))
-
-
-@pytest.mark.parametrize("how", ["raise", "kill"])
-def test_a_process_that_fails_ends_the_run(tmp_path, how):
-    fails = ("callbacks=process_fails", f"callbacks.fails.how={how}", "trainer=ddp_sim")
-    done = train(tmp_path, *IMAGES, *fails)
-    assert done.returncode != 0
-    assert ("this process fails" in done.stderr) == (how == "raise")
-    assert not (tmp_path / "summary.json").exists() or summary(tmp_path)["status"] == "failed"
-
-
-def test_a_killed_run_resumes_to_the_same_result(tmp_path):
-    killed = ("callbacks=ended", "callbacks.ended.epoch=1", "trainer=ddp_sim", *IMAGES)
-    whole = tmp_path / "whole"
-    assert train(whole, *killed, SPARED="1").returncode == 0
-    cut = tmp_path / "cut"
-    assert train(cut, *killed).returncode != 0
-    assert not (cut / "summary.json").exists()
-    done = start("train", *killed, "logger=csv", f"resume={cut}", SPARED="1")
-    assert done.returncode == 0, done.stderr
-    assert rows(cut) == rows(whole)
-    assert summary(cut)["test"] == summary(whole)["test"]
-
-
-def test_a_drawn_seed_is_that_of_all_processes(tmp_path):
-    arguments = (*IMAGES, "callbacks=minimal", "trainer=ddp_sim")
-    drawn = trained(tmp_path / "drawn", *arguments, "seed=null")
-    seed = summary(drawn)["seed"]
-    assert rows(trained(tmp_path / "given", *arguments, f"seed={seed}")) == rows(drawn)
+def test_a_process_that_fails_ends_the_run(tmp_path):
+    """In the second epoch of a network with batch norm and non-trivial buffers."""
+    ends = [f"callbacks.ended.{end}" for end in ("how=raise", "epoch=1", "hook=epoch_start")]
+    ends += ["callbacks=ended", "callbacks.ended.rank=1", f"hydra.run.dir={tmp_path}"]
+    done, run = in_a_process(*IMAGES[:-1], "model=e2cnn", *ends, TWO), RunDirectory(tmp_path)
+    assert done.returncode != 0 and "no more" in done.stderr
+    assert run.summary["status"] == "failed"
+    assert {row["epoch"] for row in rows(run)} == {0}

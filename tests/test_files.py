@@ -8,10 +8,11 @@ from src.files import write_json, write_text, write_yaml
 
 def test_files_are_written_below_new_folders(tmp_path):
     write_text(tmp_path / "new" / "a.txt", "text")
-    write_json(tmp_path / "a.json", {"a": [1, None]})
+    write_json(tmp_path / "a.json", {"a": [1, (float("nan"), None)], "b": {"c": -float("inf")}})
     write_yaml(tmp_path / "a.yaml", {"a": [1, None]})
     assert (tmp_path / "new" / "a.txt").read_text() == "text"
-    assert json.loads((tmp_path / "a.json").read_text()) == {"a": [1, None]}
+    read = json.loads((tmp_path / "a.json").read_text())
+    assert read == {"a": [1, [None, None]], "b": {"c": None}}
     assert (tmp_path / "a.yaml").read_text() == "a:\n- 1\n- null\n"
 
 

@@ -1,7 +1,6 @@
 """`src/report.py` on a made-up sweep: the page, its files, its refusals."""
 
 import csv
-import os
 import re
 import statistics
 import subprocess
@@ -13,10 +12,7 @@ import pytest
 from report_fakes import ACCURACIES, write_run, write_sweep
 
 from src import report
-from src.reports.sections import Options
 from src.reports.writing import write_report
-
-VOID = {"meta", "img", "br"}
 
 
 class Page(HTMLParser):
@@ -24,16 +20,17 @@ class Page(HTMLParser):
 
     def __init__(self, text: str) -> None:
         super().__init__()
-        self.open, self.tags, self.addresses, self.ids = [], [], [], []
-        self.tables, self.words = [], []
+        self.open, self.tags, self.addresses, self.ids = [], set(), [], []
+        self.tables, self.words = [], ""
         self.feed(text)
         self.close()
+        assert self.open == []
 
     def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
+        self.tags.add(tag)
         self.addresses += [value for name, value in attrs if name in ("href", "src")]
         self.ids += [value for name, value in attrs if name == "id"]
-        if tag not in VOID:
+        if tag not in ("meta", "img"):
             self.open.append(tag)
         if tag == "table":
             self.tables.append([])
@@ -46,7 +43,7 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        self.words.append(data)
+        self.words += data
         if self.open and self.open[-1] in ("td", "th"):
             self.tables[-1][-1][-1] += data
 
@@ -63,17 +60,14 @@ def run_report(monkeypatch, capsys):
     return run
 
 
-@pytest.fixture
-def sweep(tmp_path):
-    return write_sweep(tmp_path / "sweep")
-
-
 @pytest.fixture(scope="module")
-def made(tmp_path_factory) -> tuple[Path, dict[Path, bytes]]:
-    """The page of a report that several tests read, and what was in the sweep before."""
+def made(tmp_path_factory) -> Path:
+    """The page of a report that several tests read; it has left the sweep as it was."""
     sweep = write_sweep(tmp_path_factory.mktemp("made") / "sweep")
     before = contents(sweep)
-    return write_report(Options([sweep])), before
+    path = write_report([sweep])
+    assert before.items() <= contents(sweep).items()
+    return path
 
 
 def contents(folder: Path) -> dict[Path, bytes]:
@@ -81,141 +75,121 @@ def contents(folder: Path) -> dict[Path, bytes]:
 
 
 def rows(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
+    return list(csv.DictReader(path.read_text().splitlines()))
 
 
 def test_the_page_is_valid_and_needs_nothing_else(made):
-    path, before = made
-    assert path.parts[-3:] == ("sweep", "report", "index.html")
-    text = path.read_text()
+    assert made.parts[-3:] == ("sweep", "report", "index.html")
+    text = made.read_text()
     page = Page(text)
-    assert page.open == []
     assert not re.search(r"https?://", text)
-    assert not {"script", "link", "iframe", "object"} & set(page.tags)
+    assert not {"script", "link", "iframe", "object"} & page.tags
     assert all(address.startswith(("data:", "#")) for address in page.addresses)
     anchors = [address[1:] for address in page.addresses if address.startswith("#")]
-    assert set(anchors) == set(page.ids) and len(set(page.ids)) == len(page.ids)
-    after = contents(path.parents[1])
-    assert {file: data for file, data in after.items() if path.parent not in file.parents} == before
-
-
-def test_errors_are_shown_as_text(made):
-    text = made[0].read_text()
-    assert "<script>" not in text
-    assert "<script>alert('&')</script> is no number" in "".join(Page(text).words)
+    assert sorted(anchors) == sorted(page.ids)
+    assert "<script>alert('&')</script> is no number" in page.words  # the error of a run, as text
+    assert "7 finished, 1 failed, 1 killed, 1 not started" in page.words
 
 
 def test_tables_are_those_of_the_files_and_computed_by_hand(made):
-    path, _ = made
-    shown = Page(path.read_text()).tables
-    for file in sorted((path.parent / "tables").glob("*.csv")):
+    folder = made.parent / "tables"
+    shown = Page(made.read_text()).tables
+    for file in sorted(folder.glob("*.csv")):
         if file.stem != "runs":
             assert list(csv.reader(file.read_text().splitlines())) in shown, file.name
-    found = {(r["metric"], r["runs"]): r for r in rows(path.parent / "tables" / "results.csv")}
+    found = {(r["metric"], r["runs"]): r for r in rows(folder / "results.csv")}
     for network, values in ACCURACIES.items():
         row = found["test/acc", network]
         assert row["n"] == ("3 (1 not finite)" if network == "CNN" else "3")
         assert float(row["mean"]) == pytest.approx(statistics.mean(values), abs=5e-4)
         assert float(row["standard deviation"]) == pytest.approx(statistics.stdev(values), abs=5e-4)
-    (pair,) = [
-        r for r in rows(path.parent / "tables" / "paired_results.csv") if r["metric"] == "test/acc"
-    ]
-    # differences 0.10, 0.12, 0.08: mean 0.10, deviation 0.02, t = 0.10 / (0.02 / √3)
-    assert (pair["difference"], pair["n"], pair["mean"]) == ("GCNN − CNN", "3", "0.100")
-    assert (pair["95 % interval of the mean"], pair["p"]) == ("[0.050, 0.150]", "0.013")
-    assert pair["seeds left out"] == "-"
-    assert len(rows(path.parent / "tables" / "runs.csv")) == 7
+    pair, *_ = rows(folder / "paired_results.csv")
+    # differences 0.10, 0.12, 0.08: mean 0.10, deviation 0.02, and t = 4.30
+    assert list(pair.values()) == ["test/acc", "GCNN − CNN", "3", "0.100", "[0.050, 0.150]", "3"]
+    runs = rows(folder / "runs.csv")
+    assert len(runs) == 7 and runs[0]["command"] == "python src/train.py model=CNN seed=0"
 
 
 def test_figures_and_pictures_are_beside_the_page(made):
-    folder = made[0].parent / "figures"
-    drawn = {"curves", "dynamics", "relaxed_weight_error_layers", "spectra", "angles"}
+    folder = made.parent / "figures"
     for kind, start in (("png", b"\x89PNG"), ("pdf", b"%PDF"), ("svg", b"<?xml")):
         files = {path.stem: path for path in folder.glob(f"*.{kind}")}
-        assert drawn <= set(files)
+        assert {"curves", "dynamics", "relaxed_weight_error_layers", "spectra"} <= set(files)
         assert all(path.read_bytes().startswith(start) for path in files.values())
-    copied = {f"{name}-{n}.png" for n in ACCURACIES for name in ("relaxed_weights_end",)}
-    copied |= {f"best_landscape-{network}.png" for network in ACCURACIES}
-    assert copied <= {path.name for path in folder.iterdir()}
+    for picture in ("relaxed_weights_end", "best_landscape"):
+        assert all((folder / f"{picture}-{network}.png").is_file() for network in ACCURACIES)
 
 
 @pytest.mark.slow
-def test_a_second_report_replaces_the_first(run_report, sweep):
-    folder = run_report(sweep).parent
-    first = contents(folder)
-    (folder / "mine.txt").write_text("kept")
-    run_report(sweep)
-    assert contents(folder) == first | {folder / "mine.txt": b"kept"}
-    run_report(sweep, "--metrics", "test/acc")
-    left = {path.name for path in (folder / "figures").iterdir()}
-    assert not [name for name in left if name.startswith(("curves", "dynamics"))]
-    assert (folder / "mine.txt").is_file()
-    assert not list(folder.rglob("*.tmp"))
+def test_a_second_report_is_the_same_and_leaves_other_files_alone(made):
+    (made.parent / "mine.txt").write_text("kept")
+    first = contents(made.parent)
+    write_report([made.parents[1]])
+    assert contents(made.parent) == first
 
 
-def test_options(run_report, sweep, tmp_path):
+def test_options(run_report, made, tmp_path):
     out = tmp_path / "elsewhere"
-    options = ("--title", "A & B", "--baseline", "GCNN", "--group-by", "model.net._target_")
-    chosen = ("--metrics", "test/*", "val/acc", "--band", "range")
-    path = run_report(sweep, "--out", out, *chosen, *options)
+    options = ["--metrics", "test/*", "val/acc", "--band", "range", "--title", "A & B"]
+    options += ["--baseline", "GCNN", "--group-by", "model.net._target_"]
+    path = run_report(made.parents[1], "--out", out, *options)
     assert path == out / "index.html"
-    words = "".join(Page(path.read_text()).words)
-    assert "A & B" in words and "from the smallest to the largest seed" in words
+    words = Page(path.read_text()).words
+    assert "A & B" in words and "smallest to largest seed" in words
     assert {r["difference"] for r in rows(out / "tables" / "paired_results.csv")} == {"CNN − GCNN"}
-    assert not (sweep / "report").exists()
 
 
 def test_what_lessens_trust_is_said(run_report, tmp_path):
     write_run(tmp_path / "a", seed=0)
-    write_run(tmp_path / "b", seed=1, commit="b" * 40, dirty=True)
+    write_run(tmp_path / "b", seed=1, git={"commit": "b" * 40, "dirty": True})
     write_run(tmp_path / "c", seed=2, status="failed", error="why")
-    words = "".join(Page(run_report(tmp_path).read_text()).words)
-    assert "different commits" in words and "differed from its commit" in words
-    assert "Not every run has finished" in words
+    write_run(tmp_path / "again", seed=0)
+    words = Page(run_report(tmp_path, "--metrics", "test/acc").read_text()).words
+    assert "different versions of the code" in words and "with changes" in words
+    assert "Not every run has finished" in words and "later run has the same config" in words
 
 
-def test_a_single_run_and_a_sweep_without_a_finished_one(run_report, tmp_path):
-    text = run_report(write_run(tmp_path / "one")).read_text()
-    assert "nothing tells how much seeds matter" in text
-    assert 'id="paired"' not in text
-    text = run_report(write_run(tmp_path / "two", status="failed", error="why")).read_text()
+def test_a_sweep_of_one_row_without_a_finished_run(run_report, tmp_path):
+    """Evaluations are no rows."""
+    write_run(tmp_path / "one", status="failed", error="why")
+    write_run(tmp_path / "eval", status="failed", error="no", task_name="eval", model__alpha=1)
+    text = run_report(tmp_path).read_text()
     assert "No run has finished" in text and "why" in text
+    assert 'id="paired"' not in text and 'id="configs"' not in text
+    assert not (tmp_path / "report" / "tables" / "configs.csv").exists()
 
 
-@pytest.mark.parametrize(
-    "options, message",
-    [
+@pytest.mark.slow
+def test_a_swept_number_has_a_table_and_a_figure_and_named_metrics_share_one(run_report, tmp_path):
+    for level in (0, 4):
+        for seed in (0, 1):
+            write_run(tmp_path / f"{level}-{seed}", seed=seed, data__level=level)
+    metrics = ("test/acc", "val/acc", "*/relaxed_weight_error")
+    folder = run_report(tmp_path, "--metrics", *metrics).parent
+    first, *_ = (folder / "tables" / "by_level.csv").read_text().splitlines()[1:]
+    assert first == "test/acc,CNN,0.5 ± 0,0.5 ± 0"
+    line, _ = rows(folder / "tables" / "overview.csv")
+    errors = ["start/relaxed_weight_error", "dynamics/relaxed_weight_error"]
+    assert list(line)[3:] == [*metrics[:2], *errors]
+    names = {"against_level", "curves", "relaxed_weight_error_layers"}
+    assert {path.stem for path in (folder / "figures").iterdir()} == names
+
+
+def test_options_that_name_nothing_are_refused(run_report, made, tmp_path):
+    for options, message in (
         (("--metrics", "test/akk"), r"--metrics.*'test/akk'.*Use test/acc"),
-        (("--group-by", "width"), r"--group-by.*'width'"),
         (("--baseline", "MLP"), r"--baseline.*'MLP'. Use one of: 'CNN'; 'GCNN'"),
-    ],
-)
-def test_options_that_name_nothing_are_refused(run_report, sweep, options, message):
-    with pytest.raises(SystemExit, match=message):
-        run_report(sweep, *options)
-    assert not (sweep / "report").exists()
-
-
-def test_out_must_not_be_a_file(run_report, sweep, tmp_path):
-    (tmp_path / "file").touch()
-    with pytest.raises(SystemExit, match="`--out` must be a directory; got the file"):
-        run_report(sweep, "--out", tmp_path / "file")
+        (("--out", __file__), "`--out` must be a directory; got the file"),
+    ):
+        with pytest.raises(SystemExit, match=message):
+            run_report(made.parents[1], "--out", tmp_path / "out", *options)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow
 def test_the_command_line_ends_without_a_traceback(tmp_path):
-    def status(*arguments):
-        root = Path(__file__).resolve().parents[1]
-        command = [sys.executable, str(root / "src" / "report.py"), *arguments]
-        environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        done = subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-        )
-        assert "Traceback" not in done.stderr
-        return done.returncode, done.stderr
-
-    code, said = status(str(tmp_path / "nowhere"))
-    assert code == 1 and "must be a directory" in said
-    assert status()[0] == 2
-    assert status("--help")[0] == 0
+    for arguments, code, message in ((["nowhere"], 1, "must be a directory"), ([], 2, "required")):
+        command = [sys.executable, report.__file__, *arguments]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert (done.returncode, "Traceback" in done.stderr) == (code, False)
+        assert message in done.stderr

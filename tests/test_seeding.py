@@ -1,13 +1,18 @@
+import itertools
 import random
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
-from lightning import Trainer
-from torch.utils.data import DataLoader, Dataset, DistributedSampler
+from torch.utils.data import DataLoader
 
-from src.models.seeded_epochs import SeededEpochs
-from src.seeding import seed_epoch, seed_run
+from src.models.base_module import BaseModule
+from src.seeding import Stream, derived_generator, derived_seed, seed_epoch, seed_run
+from tests.helpers.tiny import lightning_warnings
+from tests.helpers.windows import make_trainer
+
+pytestmark = lightning_warnings
 
 
 @pytest.fixture(autouse=True)
@@ -21,93 +26,45 @@ def draws():
     return torch.rand(1).item(), random.random(), np.random.rand()  # noqa: NPY002
 
 
-def test_zero_is_a_seed():
-    assert seed_run(0) == 0
-    first = draws()
-    seed_run(0)
-    assert draws() == first
-    seed_run(1)
-    assert draws() != first
-
-
-def test_without_a_seed_one_is_drawn():
+def test_zero_is_a_seed_and_without_a_seed_one_is_drawn():
+    zero, again, one = ((seed_run(seed), draws()) for seed in (0, 0, 1))
+    assert zero == again and zero[0] == 0
+    assert zero[1] != one[1]
     drawn = {seed_run(None) for _ in range(3)}
     assert len(drawn) == 3
     assert all(0 <= seed < 2**32 for seed in drawn)
 
 
-def test_an_epoch_has_its_own_numbers():
-    def numbers(seed, epoch):
-        seed_epoch(seed, epoch)
+def test_an_epoch_and_a_rank_have_their_own_numbers():
+    def numbers(*key):
+        seed_epoch(*key)
         return draws()
 
-    assert numbers(0, 1) == numbers(0, 1)
-    assert len({numbers(seed, epoch) for seed in range(3) for epoch in range(3)}) == 9
+    assert numbers(0, 1) == numbers(0, 1) == numbers(0, 1, 0)
+    keys = list(itertools.product(range(3), range(3), range(2)))
+    for each in zip(*(numbers(*key) for key in keys)):
+        assert len(set(each)) == len(keys)
 
 
-class Numbers(Dataset):
-    """0 .. 5; with the random number that its process draws with each."""
+def test_every_epoch_of_a_fit_starts_from_numbers_of_its_own(tmp_path):
+    class Drawing(BaseModule):
+        def on_train_epoch_start(self):
+            super().on_train_epoch_start()
+            drawn.append(draws())
 
-    def __len__(self):
-        return 6
+        def training_step(self, batch, batch_idx):
+            return self(batch).sum()
 
-    def __getitem__(self, index):
-        return torch.tensor([float(index), torch.rand(())])
-
-
-class Recorder(SeededEpochs):
-    """Notes its batches and what it draws itself."""
-
-    def __init__(self):
-        super().__init__()
-        self.weight = torch.nn.Parameter(torch.zeros(()))
-        self.seen = []
-
-    def training_step(self, batch, batch_idx):
-        self.seen.append((self.current_epoch, batch.tolist(), torch.rand(()).item()))
-        return self.weight * 0
-
-    def configure_optimizers(self):
-        return torch.optim.SGD(self.parameters(), 0.1)
-
-
-def fit(tmp_path, epochs, workers=0, path=None):
-    model = Recorder()
-    trainer = Trainer(
-        accelerator="cpu",
-        max_epochs=epochs,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=tmp_path,
-    )
-    data = Numbers()
-    sampler = DistributedSampler(data, 1, 0, seed=3)
-    loader = DataLoader(data, 2, sampler=sampler, num_workers=workers)
-    trainer.fit(model, loader, ckpt_path=path, weights_only=True)
-    trainer.save_checkpoint(tmp_path / f"{epochs}.ckpt")
-    return model.seen
-
-
-@pytest.mark.filterwarnings("ignore:.*does not have many workers")
-@pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec")
-@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
-def test_a_resumed_fit_sees_the_batches_and_numbers_of_an_uninterrupted_one(tmp_path, workers):
+    drawn, optimizer = [], partial(torch.optim.SGD, lr=0.1)
     seed_run(0)
-    whole = fit(tmp_path, 3, workers)
-    seed_run(0)
-    fit(tmp_path, 2, workers)
-    torch.rand(100)  # whatever else happens
-    resumed = fit(tmp_path, 3, workers, tmp_path / "2.ckpt")
-    assert [epoch for epoch, *_ in resumed] == [2, 2, 2]
-    assert resumed == whole[6:]
+    module, batches = Drawing(torch.nn.Linear(1, 1), optimizer), DataLoader(torch.zeros(2, 1))
+    make_trainer(tmp_path, max_epochs=3).fit(module, batches)
+    assert [len(set(numbers)) for numbers in zip(*drawn)] == [3, 3, 3]
 
 
-@pytest.mark.filterwarnings("ignore:.*does not have many workers")
-@pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec")
-def test_without_a_seed_the_random_state_is_left_alone(tmp_path):
-    torch.manual_seed(5)
-    first = fit(tmp_path, 1)
-    torch.manual_seed(6)
-    assert fit(tmp_path, 1) != first
+def test_seeds_derived_from_different_keys_differ_and_are_the_same_in_every_version():
+    assert derived_seed(0, Stream.ORDER) == 3141116543
+    assert derived_seed(3, Stream.AUGMENTATION, 2, 1) == 2291302849
+    keys = list(itertools.product(range(10), Stream, range(10), range(2)))
+    assert len({derived_seed(*key) for key in keys}) == len(keys)
+    assert derived_generator(7, Stream.ORDER).initial_seed() == derived_seed(7, Stream.ORDER)

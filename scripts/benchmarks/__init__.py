@@ -1,1 +1,1 @@
-"""The parts of `scripts/benchmark_layers.py`."""
+"""The parts of the benchmarks, and what they share."""

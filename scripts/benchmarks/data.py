@@ -4,11 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from torchvision import transforms
 
-from scripts.benchmarks.settings import Settings
 from scripts.benchmarks.tables import Table
+from scripts.benchmarks.timing import Settings
 from src.data.rotmnist.datamodule import RotatedMNISTDataModule
 
 BATCH_SIZE = 64
@@ -20,19 +20,11 @@ NOTE = (
 )
 
 
-class SampleDataset(Dataset):
-    """One sample at a time, through transforms.
-
-    Args:
-        images: [N, 1, H, W], uint8 or normalised floats.
-        labels: [N].
-        transform: what is applied to a sample's image.
-    """
+class SampleDataset:
+    """One sample at a time, through a transform of its image."""
 
     def __init__(self, images: Tensor, labels: Tensor, transform: Callable) -> None:
-        self.images = images
-        self.labels = labels.tolist()
-        self.transform = transform
+        self.images, self.labels, self.transform = images, labels.tolist(), transform
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -46,41 +38,33 @@ def benchmark(settings: Settings, data_dir: Path) -> Table:
     data = RotatedMNISTDataModule(data_dir, batch_size=BATCH_SIZE)
     data.prepare_data()
     data.setup()
+    loader = data.train_dataloader()
+    images, labels = loader.dataset.images, loader.dataset.labels
+    pixels = ((images * data.std + data.mean).clamp(0, 1) * 255).round().byte()
+    normalize = [transforms.ToTensor(), transforms.Normalize((data.mean,), (data.std,))]
+    rotation = transforms.RandomRotation(180, transforms.InterpolationMode.BILINEAR)
+
+    def one_pass(batches: DataLoader, augmented: Callable | None = None) -> Callable[[], None]:
+        def run() -> None:
+            for images, _ in batches:
+                if augmented is not None:
+                    augmented(images, 0)
+
+        return run
+
     rows = []
-    for augment in (False, True):
-        versions = _loaders(data, augment)
-        label = "augmented" if augment else "plain"
+    for label, turn in (("plain", []), ("augmented", [rotation])):
+        pil = transforms.Compose([transforms.ToPILImage(), *turn, *normalize])
+        samples = {
+            "PIL": SampleDataset(pixels, labels, pil),
+            "tensor": SampleDataset(images, labels, transforms.Compose(turn)),
+        }
+        versions = {"ours": one_pass(loader, data.augmented if turn else None)}
+        for name, each in samples.items():
+            versions[name] = one_pass(DataLoader(each, BATCH_SIZE, shuffle=True))
         timings = settings.time(versions, f"data {label}")
-        count = len(data.train_dataloader().dataset)
         row = {"data": label}
-        row |= {f"ours / {name}": timings.ratio(name, "ours") for name in ("PIL", "tensor")}
-        row |= {f"{name}, samples/s": count / timings.minimum(name) for name in versions}
+        row |= {f"ours / {name}": timings.ratio(name, "ours") for name in samples}
+        row |= {f"{name}, samples/s": len(labels) / timings.minimum(name) for name in versions}
         rows.append(row)
     return Table("Rotated digits, samples per second", rows, NOTE)
-
-
-def _loaders(data: RotatedMNISTDataModule, augment: bool) -> dict[str, Callable[[], None]]:
-    """One pass over the training images, by version."""
-    loader = data.train_dataloader()
-    dataset = loader.dataset
-    pixels = (dataset.images * data.std + data.mean).clamp(0, 1)
-    turn = [transforms.RandomRotation(180, transforms.InterpolationMode.BILINEAR)]
-    from_pil = [transforms.ToTensor(), transforms.Normalize((data.mean,), (data.std,))]
-    to_pil = transforms.ToPILImage()
-    pil = transforms.Compose([to_pil, *(turn if augment else []), *from_pil])
-    tensor = transforms.Compose(turn if augment else [])
-    samples = {
-        "PIL": SampleDataset((pixels * 255).round().byte(), dataset.labels, pil),
-        "tensor": SampleDataset(dataset.images, dataset.labels, tensor),
-    }
-    passes = {"ours": lambda: _pass(loader, data.augmented if augment else None)}
-    for name, each in samples.items():
-        sample_loader = DataLoader(each, BATCH_SIZE, shuffle=True)
-        passes[name] = lambda sample_loader=sample_loader: _pass(sample_loader)
-    return passes
-
-
-def _pass(loader: DataLoader, augmented: Callable[[Tensor, int], Tensor] | None = None) -> None:
-    for images, _ in loader:
-        if augmented is not None:
-            augmented(images, 0)

@@ -1,14 +1,16 @@
 """Steps of whole networks, against plain convolutions of the same expanded shape and e2cnn."""
 
+import warnings
 from collections.abc import Callable
-from typing import Any
+from itertools import pairwise
 
 import torch
+from e2cnn import gspaces
+from e2cnn import nn as enn
 from torch import Tensor, nn
 
-from scripts.benchmarks.library import LibraryNetwork
-from scripts.benchmarks.settings import Settings
 from scripts.benchmarks.tables import Table
+from scripts.benchmarks.timing import Settings
 from src.models.components.classifiers import CNN, GCNN, RelaxedGCNN
 from src.models.components.export import export
 
@@ -27,118 +29,91 @@ NOTE = (
     "network as it is and with the plain network folded. e2cnn: the library's own layers. "
     "Ratios of minima (10-90 % of the rounds' ratios)."
 )
+BOTH = [("relaxed", "plain"), ("strict", "plain"), ("e2cnn", "plain")]
+TRAINING = [*BOTH, ("relaxed", "e2cnn"), ("strict", "e2cnn")]
+EVALUATION = [*BOTH, ("exported", "plain"), ("exported", "plain folded")]
+
+
+class LibraryNetwork(nn.Module):
+    """e2cnn's convolutions, batch norms and ELUs: from [B, 1, H, W] to [B, channels |G|, H, W]."""
+
+    def __init__(self, group: str, num_layers: int, kernel_size: int, channels: int) -> None:
+        super().__init__()
+        space = gspaces.Rot2dOnR2(int(group[1:]))
+        self.in_type = enn.FieldType(space, [space.trivial_repr])
+        fields = enn.FieldType(space, channels * [space.regular_repr])
+        layers = []
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # e2cnn indexes with uint8 masks
+            for i, o in pairwise([self.in_type, *num_layers * [fields]]):
+                conv = enn.R2Conv(i, o, kernel_size, padding=kernel_size // 2, bias=False)
+                layers += [conv, enn.InnerBatchNorm(o), enn.ELU(o, inplace=True)]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(enn.GeometricTensor(x, self.in_type)).tensor
 
 
 def make_networks(group: str, num_layers: int, kernel_size: int, channels: int) -> dict:
     """Networks of the same expanded shape, by name."""
     torch.manual_seed(0)
     skeleton = {"num_layers": num_layers, "kernel_size": kernel_size, "pool_after": ()}
-    on_group = {**skeleton, "group": group, "hidden_channels": channels}
-    turned = {**on_group, "interpolation": "bilinear"}
-    plain_channels = channels * int(group[1:])
+    turned = {**skeleton, "group": group, "hidden_channels": channels, "interpolation": "bilinear"}
     return {
-        "plain": CNN(**skeleton, hidden_channels=plain_channels),
+        "plain": CNN(**skeleton, hidden_channels=channels * int(group[1:])),
         "relaxed": RelaxedGCNN(**turned, num_filter_banks=NUM_FILTER_BANKS),
         "strict": GCNN(**turned),
         "e2cnn": LibraryNetwork(group, num_layers, kernel_size, channels),
     }
 
 
-def without_head(exported: nn.Sequential) -> nn.Sequential:
-    """The exported blocks: everything up to the last activation."""
-    last = max(i for i, layer in enumerate(exported) if isinstance(layer, nn.ELU))
-    return exported[: last + 1]
-
-
-def training_step(
-    net: nn.Module, blocks: Callable[[Tensor], Tensor], x: Tensor, settings: Settings
+def make_step(
+    net: nn.Module, run: Callable[[Tensor], Tensor], x: Tensor, training: bool, settings: Settings
 ) -> Callable[[], None]:
-    """Forward and backward, with a fixed gradient of the output."""
-    net.train()
-    cotangent = torch.randn_like(blocks(x).detach().float())
+    """Forward; in training also backward, for a fixed gradient. `run`: `net`, compiled or not."""
+    net.train(training)
+    cotangent = torch.randn_like(run(x).detach().float())
 
     def step() -> None:
-        net.zero_grad()
-        with settings.precision():
-            y = blocks(x)
-        y.backward(cotangent.to(y.dtype))
-
-    return step
-
-
-def evaluation_step(
-    net: nn.Module, blocks: Callable[[Tensor], Tensor], x: Tensor, settings: Settings
-) -> Callable[[], None]:
-    """Forward in evaluation mode."""
-    net.eval()
-
-    @torch.no_grad()
-    def step() -> None:
-        with settings.precision():
-            blocks(x)
+        if training:
+            net.zero_grad()
+        with settings.precision(), torch.set_grad_enabled(training):
+            y = run(x)
+        if training:
+            y.backward(cotangent.to(y.dtype))
 
     return step
 
 
 def benchmark(settings: Settings, channels_last: bool = False) -> list[Table]:
     """Training, then evaluation."""
-    training, evaluation = [], []
+    training_rows, evaluation_rows = [], []
     for name, (*shape, batch) in SIZES.items():
-        x = torch.randn(batch, 1, IMAGE_SIZE, IMAGE_SIZE).to(settings.device)
-        x = x.to(settings.parameter_dtype)
+        layout = torch.channels_last if channels_last else torch.contiguous_format
+        x = torch.randn(batch, 1, IMAGE_SIZE, IMAGE_SIZE)
+        x = x.to(settings.device, settings.parameter_dtype, memory_format=layout)
         networks = {
             key: net.to(settings.device, settings.parameter_dtype)
             for key, net in make_networks(*shape).items()
         }
-        if channels_last:
-            x = x.to(memory_format=torch.channels_last)
-        training.append(_training_row(name, networks, x, settings))
-        evaluation.append(_evaluation_row(name, networks, x, settings))
-    return [
-        Table("Training step of networks", training, NOTE),
-        Table("Evaluation of networks", evaluation, NOTE),
-    ]
-
-
-def _training_row(name: str, networks: dict, x: Tensor, settings: Settings) -> dict[str, Any]:
-    versions = {
-        key: training_step(net.blocks, _compiled(key, net.blocks, settings), x, settings)
-        for key, net in networks.items()
-    }
-    timings = settings.time(versions, f"training {name}")
-    return {
-        "network": name,
-        "relaxed / plain": timings.ratio("relaxed", "plain"),
-        "strict / plain": timings.ratio("strict", "plain"),
-        "e2cnn / plain": timings.ratio("e2cnn", "plain"),
-        "relaxed / e2cnn": timings.ratio("relaxed", "e2cnn"),
-        "strict / e2cnn": timings.ratio("strict", "e2cnn"),
-        **{f"{key}, ms": timings.minimum(key) * 1e3 for key in networks},
-    }
-
-
-def _evaluation_row(name: str, networks: dict, x: Tensor, settings: Settings) -> dict[str, Any]:
-    blocks = {key: net.blocks for key, net in networks.items()}
-    blocks["exported"] = without_head(export(networks["relaxed"]))
-    blocks["folded"] = without_head(export(networks["plain"]))
-    versions = {
-        key: evaluation_step(net, _compiled(key, net, settings), x, settings)
-        for key, net in blocks.items()
-    }
-    timings = settings.time(versions, f"evaluation {name}")
-    return {
-        "network": name,
-        "relaxed / plain": timings.ratio("relaxed", "plain"),
-        "strict / plain": timings.ratio("strict", "plain"),
-        "e2cnn / plain": timings.ratio("e2cnn", "plain"),
-        "exported / plain": timings.ratio("exported", "plain"),
-        "exported / plain folded": timings.ratio("exported", "folded"),
-        "relaxed, ms": timings.minimum("relaxed") * 1e3,
-        "plain, ms": timings.minimum("plain") * 1e3,
-        "exported, ms": timings.minimum("exported") * 1e3,
-    }
-
-
-def _compiled(name: str, blocks: nn.Module, settings: Settings) -> Callable[[Tensor], Tensor]:
-    """Compiled if asked for, except e2cnn, which does not give one graph."""
-    return blocks if name == "e2cnn" else settings.compiled(blocks)
+        blocks = {key: getattr(net, "blocks", net) for key, net in networks.items()}
+        for training in (True, False):
+            if not training:
+                for key, source in (("exported", "relaxed"), ("plain folded", "plain")):
+                    exported = export(networks[source])  # the last activation ends its blocks
+                    last = max(i for i, m in enumerate(exported) if isinstance(m, nn.ELU))
+                    blocks[key] = exported[: last + 1]
+            versions = {}
+            for key, net in blocks.items():
+                # e2cnn does not give one graph, so it is not compiled
+                run = net if key == "e2cnn" else settings.compiled(net)
+                versions[key] = make_step(net, run, x, training, settings)
+            timings = settings.time(versions, f"{'training' if training else 'evaluation'} {name}")
+            pairs = TRAINING if training else EVALUATION
+            shown = networks if training else ("relaxed", "plain", "exported")
+            row = {"network": name}
+            row |= {f"{one} / {other}": timings.ratio(one, other) for one, other in pairs}
+            row |= {f"{key}, ms": timings.minimum(key) * 1e3 for key in shown}
+            (training_rows if training else evaluation_rows).append(row)
+    training_table = Table("Training step of networks", training_rows, NOTE)
+    return [training_table, Table("Evaluation of networks", evaluation_rows, NOTE)]

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,12 +14,7 @@ SHORTEST_SAMPLE = 2e-2  # seconds; faster functions are called several times per
 
 @dataclass(frozen=True)
 class Ratio:
-    """How many times as long the one takes as the other.
-
-    Attributes:
-        value: ratio of the minima over all rounds.
-        low, high: 10 % and 90 % quantiles of the ratios of the rounds.
-    """
+    """Ratio of the minima over all rounds; 10 % and 90 % quantiles of the ratios of the rounds."""
 
     value: float
     low: float
@@ -48,45 +44,62 @@ class Timings:
 
 
 def time_in_turn(
-    versions: dict[str, Callable[[], object]],
-    rounds: int,
-    device: torch.device,
-    label: str = "",
+    versions: dict[str, Callable[[], object]], rounds: int, device: torch.device, label: str = ""
 ) -> Timings:
     """Call all versions one after the other, round after round: A B A B ...
 
     Neighbours on a shared machine slow all versions of a round alike, and the fastest round of
-    many is the one that they disturbed least.
-
-    Args:
-        versions: functions without arguments, by name.
-        rounds: number of rounds, after one to warm up.
-        device: where the versions work; a GPU is waited for.
-        label: what the progress bar says.
+    many is the one that they disturbed least. Three calls of each warm up.
     """
-    calls = {name: _calls_per_sample(function, device) for name, function in versions.items()}
+
+    def sample(function: Callable[[], object], calls: int = 1) -> float:
+        wait_for(device)
+        start = time.perf_counter()
+        for _ in range(calls):
+            function()
+        wait_for(device)
+        return (time.perf_counter() - start) / calls
+
+    calls = {}
+    for name, function in versions.items():
+        duration = [sample(function) for _ in range(3)][-1]
+        calls[name] = max(1, round(SHORTEST_SAMPLE / duration))
     seconds: dict[str, list[float]] = {name: [] for name in versions}
     for _ in tqdm(range(rounds), desc=label, leave=False):
         for name, function in versions.items():
-            seconds[name].append(_sample(function, calls[name], device))
+            seconds[name].append(sample(function, calls[name]))
     return Timings(seconds)
 
 
-def _calls_per_sample(function: Callable[[], object], device: torch.device) -> int:
-    for _ in range(3):
-        duration = _sample(function, 1, device)
-    return max(1, round(SHORTEST_SAMPLE / duration))
+def wait_for(device: torch.device) -> None:
+    """Wait until the device has done what was asked of it."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
 
 
-def _sample(function: Callable[[], object], calls: int, device: torch.device) -> float:
-    _wait(device)
-    start = time.perf_counter()
-    for _ in range(calls):
-        function()
-    _wait(device)
-    return (time.perf_counter() - start) / calls
+@dataclass(frozen=True)
+class Settings:
+    """Rounds of every comparison, and where and in which precision to work."""
 
+    rounds: int
+    device: torch.device
+    dtype: torch.dtype  # of layers; networks keep float32 and work in bfloat16 by autocast
+    compile: bool  # our versions and the references
 
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    @property
+    def parameter_dtype(self) -> torch.dtype:
+        """Precision of a network's parameters and input."""
+        return torch.float32 if self.dtype is torch.bfloat16 else self.dtype
+
+    def precision(self) -> AbstractContextManager:
+        """Autocast, for networks in bfloat16."""
+        half = self.dtype is torch.bfloat16
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=half)
+
+    def compiled(self, function: Callable) -> Callable:
+        """The function, compiled if asked for."""
+        return torch.compile(function, fullgraph=True) if self.compile else function
+
+    def time(self, versions: dict[str, Callable[[], object]], label: str) -> Timings:
+        """Time the versions in turn."""
+        return time_in_turn(versions, self.rounds, self.device, label)

@@ -1,7 +1,7 @@
 """Checkpoints: when and how they are written."""
 
-import os
-from contextlib import suppress
+import io
+from collections.abc import Sequence
 from copy import deepcopy
 from math import isnan
 from pathlib import Path
@@ -12,8 +12,8 @@ from lightning import LightningModule, Trainer
 from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback, Checkpoint
 
-from src.checks import check_integer
-from src.files import BEST, LAST
+from src.checks import check_choice, check_integer
+from src.files import BEST, LAST, PATH_FOLDER, write_bytes
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -26,19 +26,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
-        """Save `checkpoint` to `path`: afterwards the old or the new file is there, whole."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            with temporary.open("wb") as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            with suppress(FileNotFoundError):
-                temporary.unlink()
+        """Write `path`: afterwards the old or the new file is there, whole."""
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        write_bytes(path, buffer.getvalue())
 
 
 class StoredConfig(Callback):
@@ -48,15 +39,12 @@ class StoredConfig(Callback):
         config: plain dicts, lists and scalars, stored under the key `config`.
     """
 
-    describes_run = True  # for other callbacks that write checkpoints
-
     def __init__(self, config: dict[str, Any]) -> None:
         self.config = config
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Add the config to the checkpoint."""
         checkpoint["config"] = deepcopy(self.config)
 
 
@@ -65,9 +53,8 @@ class BestAndLastCheckpoint(Checkpoint):
 
     `last.ckpt` is written once an epoch is over in every respect: after its metrics reached the
     loggers and after schedulers that follow a metric took their step. A run that is killed at
-    any moment and continued from it therefore repeats nothing and misses nothing.
-
-    The state holds no paths, so that a run directory may be moved and continued elsewhere.
+    any moment and continued from it therefore repeats nothing and misses nothing. The state holds
+    no paths, so that a run directory may be moved and continued elsewhere.
 
     Args:
         dirpath: directory of both files.
@@ -77,18 +64,14 @@ class BestAndLastCheckpoint(Checkpoint):
             that are not yet what they shall be. In a run of no more epochs the last one is.
 
     Raises:
-        ValueError: when `mode` is neither, or `first_epoch` no number of an epoch; when training
-            logged no metric of that name.
+        ValueError: for a wrong argument, and when training logged no metric of that name.
     """
 
     def __init__(
         self, dirpath: str, monitor: str = "val/acc", mode: str = "max", first_epoch: int = 0
     ) -> None:
         check_integer("first_epoch", first_epoch, minimum=0)
-        if mode not in ("max", "min"):
-            raise ValueError(
-                f"`mode` must be max or min; got {mode!r}. Use max for accuracies, min for errors."
-            )
+        check_choice("mode", mode, ("max", "min"))
         self.dirpath = Path(dirpath)
         self.monitor = monitor
         self.mode = mode
@@ -105,54 +88,46 @@ class BestAndLastCheckpoint(Checkpoint):
         return str(path) if self.best and path.is_file() else ""
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note that the monitored metric is of this epoch."""
-        self._validated = True
+        self._validated = True  # the monitored metric is of this epoch
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note the epoch's metrics, and keep the network when it is the best so far."""
         if trainer.fast_dev_run:
             return
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         self.last = {"epoch": trainer.current_epoch, "metrics": metrics}
         self._fit_loop_at_epoch_end = deepcopy(trainer.fit_loop.state_dict())
-        first = _within(self.first_epoch, trainer.max_epochs)
+        first = self.first_epoch
+        if trainer.max_epochs > 0:  # -1 stands for no end
+            first = min(first, trainer.max_epochs - 1)
         if self.best and self.best["epoch"] < first:
             self.best = {}  # of a run that was to be shorter
-        may_be_best = self._validated and self._is_best(metrics)
-        is_best = may_be_best and self.last["epoch"] >= first
+        is_best = self._validated and self._is_best(metrics) and trainer.current_epoch >= first
         if trainer.strategy.broadcast(is_best):  # all processes save together, or none
             self.best = deepcopy(self.last)
             trainer.save_checkpoint(self.dirpath / BEST)
         self._validated = False
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save the epoch that has just been completed."""
-        self._save_last(trainer)
+        if self._fit_loop_at_epoch_end is not None:
+            trainer.save_checkpoint(self.dirpath / LAST)
+            self._fit_loop_at_epoch_end = None
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save the final epoch."""
-        self._save_last(trainer)
+        self.on_train_epoch_start(trainer, pl_module)
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Store the loop as it stood at the end of the epoch, where Lightning can resume."""
         if self._fit_loop_at_epoch_end is not None:
+            # Lightning can resume from the loop as it stood at the end of the epoch.
             checkpoint["loops"]["fit_loop"] = self._fit_loop_at_epoch_end
             checkpoint["epoch"] = self.last["epoch"]
 
     def state_dict(self) -> dict[str, Any]:
-        """Epoch and metrics of the best and of the last epoch."""
         return {"best": self.best, "last": self.last}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore what `state_dict` returned."""
         self.best, self.last = state_dict["best"], state_dict["last"]
-
-    def _save_last(self, trainer: Trainer) -> None:
-        if self._fit_loop_at_epoch_end is not None:
-            trainer.save_checkpoint(self.dirpath / LAST)
-            self._fit_loop_at_epoch_end = None
 
     def _is_best(self, metrics: dict[str, float]) -> bool:
         if self.monitor not in metrics:
@@ -161,13 +136,68 @@ class BestAndLastCheckpoint(Checkpoint):
                 f"Logged are: {', '.join(sorted(metrics))}."
             )
         value = metrics[self.monitor]
-        if not self.best or isnan(value):
+        best = self.best["metrics"][self.monitor] if self.best else None
+        if best is None or isnan(value):
             return not isnan(value)
-        best = self.best["metrics"][self.monitor]
         return value > best if self.mode == "max" else value < best
 
 
-def _within(epoch: int, max_epochs: int | None) -> int:
-    """The epoch, or the last one of a run that has fewer; -1 and None stand for no end."""
-    has_end = max_epochs is not None and max_epochs > 0
-    return min(epoch, max_epochs - 1) if has_end else epoch
+class WeightPath(Callback):
+    """Keeps the weights before the first step, every k epochs, at chosen steps and at the end.
+
+    Files ``<dirpath>/path/step_<optimizer steps>.ckpt`` hold the weights, what rebuilds network
+    and data, and ``epochs_trained``; no optimizer state. They can be evaluated, exported and
+    measured as other checkpoints. A run that is resumed writes the same files again. Nothing is
+    kept in a ``fast_dev_run``.
+
+    Args:
+        dirpath: folder of the run's checkpoints.
+        every_n_epochs: k, a positive integer.
+        steps: positive numbers of optimizer steps after which weights are kept too.
+    """
+
+    def __init__(self, dirpath: str, every_n_epochs: int = 5, steps: Sequence[int] = ()) -> None:
+        check_integer("every_n_epochs", every_n_epochs)
+        for step in steps:
+            check_integer("steps", step)
+        self.folder = Path(dirpath) / PATH_FOLDER
+        self.every_n_epochs = every_n_epochs
+        self.steps = frozenset(steps)
+        self._kept: int | None = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.global_step == 0:
+            self._keep(trainer, pl_module, epochs_trained=0.0)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.global_step in self.steps:
+            part = (batch_idx + 1) / trainer.num_training_batches
+            self._keep(trainer, pl_module, trainer.current_epoch + part)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        epochs_trained = trainer.current_epoch + 1
+        if epochs_trained % self.every_n_epochs == 0:
+            self._keep(trainer, pl_module, float(epochs_trained))
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._keep(trainer, pl_module, float(trainer.current_epoch))
+
+    def _keep(self, trainer: Trainer, pl_module: LightningModule, epochs_trained: float) -> None:
+        step = trainer.global_step
+        if step == self._kept or trainer.fast_dev_run:
+            return
+        self._kept = step
+        checkpoint = {
+            "state_dict": pl_module.state_dict(),
+            "global_step": step,
+            "epochs_trained": epochs_trained,
+        }
+        pl_module.on_save_checkpoint(checkpoint)
+        for callback in trainer.callbacks:
+            if isinstance(callback, StoredConfig):
+                callback.on_save_checkpoint(trainer, pl_module, checkpoint)
+        if trainer.is_global_zero:
+            path = self.folder / f"step_{step:08d}.ckpt"
+            trainer.strategy.checkpoint_io.save_checkpoint(checkpoint, path)

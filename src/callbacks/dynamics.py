@@ -13,27 +13,20 @@ EPOCHS_TRAINED = "epochs_trained"
 class DynamicsCallback(Callback):
     """Measures before the first step, after every k-th epoch, and at the end of training.
 
-    Every row of values carries ``epochs_trained``: 0 before the first step, k after k epochs.
-    It is the x axis to plot against: Lightning's own ``epoch`` is the index of the epoch under
-    way, so that it is 0 both before and after the first one. Rows lie at the trainer's steps:
-    the first at step 0, the others where Lightning logs its epoch averages.
+    Every row carries ``epochs_trained``, the x axis to plot against: 0 before the first step, k
+    after k epochs (Lightning's own ``epoch`` is 0 both before and after the first one). The first
+    row lies at step 0, the others where Lightning logs its epoch averages.
 
     - Values before the first step go straight to the loggers and are kept in ``start_values``
       (also across a resumed run, which does not measure them again).
-    - Later ones are logged by Lightning, so they stand in ``trainer.callback_metrics``, and only
-      there while they are up to date: an epoch without a measurement takes them out.
-    - After ``fit`` they are those of the last epoch, also where that is no multiple of k.
+    - Later ones stand in ``trainer.callback_metrics`` too, but only while they are up to date: an
+      epoch without a measurement takes them out. After ``fit`` they are those of the last epoch.
 
     Subclasses give ``measure``.
 
     Args:
-        every_n_epochs: k, how many epochs lie between two measurements.
-
-    Raises:
-        ValueError: if k is not a positive integer.
+        every_n_epochs: k, a positive integer.
     """
-
-    reads_weights = True
 
     def __init__(self, every_n_epochs: int = 1) -> None:
         check_integer("every_n_epochs", every_n_epochs)
@@ -51,13 +44,17 @@ class DynamicsCallback(Callback):
         if trainer.global_step == 0:
             row = self._row(trainer, pl_module, epochs_trained=0)
             self.start_values = {n: value for n, value in row.items() if n != EPOCHS_TRAINED}
-            log_row(trainer, row, epoch=0, step=0)
+            _log_row(trainer, row, epoch=0, step=0)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         epochs_trained = trainer.current_epoch + 1
         for name in self._logged:
             trainer.callback_metrics.pop(name, None)
-        if epochs_trained % self.every_n_epochs == 0 or _is_last_epoch(trainer):
+        # Training that stops elsewhere is left to `on_train_end`.
+        out_of_epochs = epochs_trained == trainer.max_epochs
+        out_of_steps = 0 <= trainer.max_steps <= trainer.global_step
+        is_last = out_of_epochs or out_of_steps or trainer.should_stop
+        if epochs_trained % self.every_n_epochs == 0 or is_last:
             self.log_dict(self._row(trainer, pl_module, epochs_trained), sync_dist=True)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -66,7 +63,14 @@ class DynamicsCallback(Callback):
             return
         row = self._row(trainer, pl_module, epochs_trained)
         trainer.callback_metrics.update({name: tensor(value) for name, value in row.items()})
-        log_row(trainer, row, epochs_trained - 1, max(trainer.global_step - 1, 0))
+        _log_row(trainer, row, epochs_trained - 1, max(trainer.global_step - 1, 0))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"start_values": self.start_values, "measured_after": self._measured_after}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.start_values = state_dict["start_values"]
+        self._measured_after = state_dict["measured_after"]
 
     def _row(
         self, trainer: Trainer, pl_module: LightningModule, epochs_trained: int
@@ -78,25 +82,10 @@ class DynamicsCallback(Callback):
         self._logged = list(row)
         return row
 
-    def state_dict(self) -> dict[str, Any]:
-        return {"start_values": self.start_values, "measured_after": self._measured_after}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.start_values = state_dict["start_values"]
-        self._measured_after = state_dict["measured_after"]
-
-
-def log_row(trainer: Trainer, row: dict[str, float], epoch: int, step: int) -> None:
+def _log_row(trainer: Trainer, row: dict[str, float], epoch: int, step: int) -> None:
     """Give every logger one row of values outside Lightning's own logging; nothing if empty."""
-    if not row or not trainer.is_global_zero:
-        return
-    for logger in trainer.loggers:
-        logger.log_metrics({**row, "epoch": epoch}, step=step)
-        logger.save()
-
-
-def _is_last_epoch(trainer: Trainer) -> bool:
-    """Whether training is known to stop after this epoch; ``on_train_end`` takes the rest."""
-    out_of_epochs = trainer.current_epoch + 1 == trainer.max_epochs
-    out_of_steps = 0 <= trainer.max_steps <= trainer.global_step
-    return out_of_epochs or out_of_steps or trainer.should_stop
+    if row and trainer.is_global_zero:
+        for logger in trainer.loggers:
+            logger.log_metrics({**row, "epoch": epoch}, step=step)
+            logger.save()

@@ -16,10 +16,8 @@ class EpochLog(Callback):
     """
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log the line."""
-        values = {n: trainer.callback_metrics[n] for n in SHOWN if n in trainer.callback_metrics}
-        told = ", ".join(f"{name} {value:.4f}" for name, value in values.items())
-        epochs = f"{trainer.current_epoch + 1}/{trainer.max_epochs}"
+        metrics = trainer.callback_metrics
+        values = ", ".join(f"{name} {metrics[name]:.4f}" for name in SHOWN if name in metrics)
         watched = sys.stdout.isatty() and trainer.progress_bar_callback is not None
         logger = logging.getLogger("file_only" if watched else __name__)
-        logger.info("Epoch %s: %s", epochs, told)
+        logger.info("Epoch %s/%s: %s", trainer.current_epoch + 1, trainer.max_epochs, values)

@@ -17,7 +17,7 @@ class OptimizationDynamics(Callback):
 
     - ``dynamics/grad_norm``: norm of the gradient, before clipping.
     - ``dynamics/update_ratio``: ||w_after - w_before|| / ||w_before|| of a step.
-    - ``dynamics/learning_rate``: of the optimizer's first parameter group.
+    - ``dynamics/learning_rate``: that of the optimizer's first parameter group.
     - ``dynamics/step_time``: seconds for one batch: forward, backward and, where due, the
       update, without loading. A CUDA device is synchronised around measured steps.
 
@@ -25,13 +25,8 @@ class OptimizationDynamics(Callback):
     resumed in the middle of an epoch logs the mean over the whole of it.
 
     Args:
-        every_n_steps: measure at optimizer steps 0, n, 2 n, ...
-
-    Raises:
-        ValueError: if n is not a positive integer.
+        every_n_steps: n, measure at optimizer steps 0, n, 2 n, ...; a positive integer.
     """
-
-    reads_weights = True
 
     def __init__(self, every_n_steps: int = 1) -> None:
         check_integer("every_n_steps", every_n_steps)
@@ -43,11 +38,7 @@ class OptimizationDynamics(Callback):
         self._parameters: list[Tensor] = []
         self._before: list[Tensor] = []
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._parameters = [p for p in pl_module.parameters() if p.requires_grad]
-
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._parameters = [p for p in pl_module.parameters() if p.requires_grad]
         self._sums, self._counts = {}, {}
 
     def on_train_batch_start(
@@ -61,19 +52,19 @@ class OptimizationDynamics(Callback):
         self, trainer: Trainer, pl_module: LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
         if self._measuring:
+            self._parameters = [p for p in pl_module.parameters() if p.requires_grad]
             self._add("grad_norm", grad_norm(self._parameters))
             self._add("learning_rate", float(optimizer.param_groups[0]["lr"]))
-            self._before = [parameter.detach().clone() for parameter in self._parameters]
+            self._before = [p.detach().clone() for p in self._parameters]
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if not self._measuring:
-            return
-        self._add("step_time", _now(pl_module.device) - self._started)
-        if self._before:  # the optimizer stepped; it does not while gradients accumulate
-            self._add("update_ratio", update_ratio(self._before, self._parameters))
-            self._before = []
+        if self._measuring:
+            self._add("step_time", _now(pl_module.device) - self._started)
+            if self._before:  # the optimizer stepped; it does not while gradients accumulate
+                self._add("update_ratio", update_ratio(self._before, self._parameters))
+                self._before = []
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         means = {f"dynamics/{n}": total / self._counts[n] for n, total in self._sums.items()}
@@ -86,8 +77,7 @@ class OptimizationDynamics(Callback):
         return {"sums": sums, "counts": dict(self._counts)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._sums = dict(state_dict["sums"])
-        self._counts = dict(state_dict["counts"])
+        self._sums, self._counts = dict(state_dict["sums"]), dict(state_dict["counts"])
 
     def _add(self, name: str, value: Tensor | float) -> None:
         self._sums[name] = self._sums.get(name, 0.0) + value

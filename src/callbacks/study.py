@@ -1,4 +1,4 @@
-"""Tells an Optuna study how a trial of a search comes along."""
+"""Reports to an Optuna study how a trial of a search comes along."""
 
 from math import isfinite
 from typing import TYPE_CHECKING
@@ -10,18 +10,15 @@ if TYPE_CHECKING:
 
 
 class ReportToStudy(Callback):
-    """Tells the study the metric of every epoch, and ends training that is not worth its time.
+    """Reports the metric of every epoch, and ends training that is not worth its time.
 
     It is ended when the study's pruner says so, and when the metric is no finite number. The
     epoch is completed first: its metrics and checkpoints are written.
 
     Args:
-        trial: of the study.
-        metric: name of a logged metric, e.g. `val/acc`.
+        trial: trial of the study.
+        metric: name of a logged metric, e.g. `val/acc`; a ValueError if training logs none such.
         reported: epochs, counted from 1, that the study has already.
-
-    Raises:
-        ValueError: when training logged no metric of that name.
     """
 
     def __init__(self, trial: "Trial", metric: str, reported: frozenset[int] = frozenset()) -> None:
@@ -32,11 +29,9 @@ class ReportToStudy(Callback):
         self._validated = False
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note that the metric is of this epoch."""
-        self._validated = True
+        self._validated = True  # the metric is of this epoch
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Report the metric; ask whether to go on, unless this was the last epoch anyway."""
         if not self._validated:
             return
         self._validated = False
@@ -48,5 +43,6 @@ class ReportToStudy(Callback):
         value, epochs = float(trainer.callback_metrics[self._metric]), trainer.current_epoch + 1
         if epochs not in self._reported:
             self._trial.report(value, epochs)
+        # After the last epoch there is nothing to prune.
         if not isfinite(value) or (epochs < trainer.max_epochs and self._trial.should_prune()):
             self.pruned = trainer.should_stop = True

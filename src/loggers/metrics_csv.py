@@ -23,27 +23,11 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     return [{name: cell for name, cell in row.items() if cell} for row in csv.DictReader(whole)]
 
 
-def _lines(columns: list[str], rows: list[dict[str, Any]]) -> str:
-    text = io.StringIO()
-    csv.DictWriter(text, columns, restval="", lineterminator="\n").writerows(rows)
-    return text.getvalue()
-
-
-def _table(columns: list[str], rows: list[dict[str, Any]]) -> str:
-    return _lines(columns, [dict(zip(columns, columns)), *rows])
-
-
-def _columns(rows: list[dict[str, Any]]) -> list[str]:
-    names = {name for row in rows for name in row} - set(FIRST_COLUMNS)
-    return [*FIRST_COLUMNS, *sorted(names)]
-
-
-def drop_rows_from(path: str | Path, step: int) -> None:
+def drop_rows_from(path: Path, step: int) -> None:
     """Cut a metrics file back to what was logged before optimisation step `step`."""
-    path = Path(path)
     rows = [row for row in read_rows(path) if int(row["step"]) < step]
     if rows:
-        write_text(path, _table(_columns(rows), rows))
+        _write_table(path, rows)
     else:
         path.unlink(missing_ok=True)
 
@@ -59,26 +43,16 @@ class MetricsCSVLogger(Logger):
         save_dir: directory of the file.
     """
 
+    name = version = ""  # a logger's identity in Lightning; the run directory names this one
+
     def __init__(self, save_dir: str) -> None:
         super().__init__()
-        self._save_dir = save_dir
         self.path = Path(save_dir) / METRICS_FILE
         self._columns: list[str] = []
 
     @property
-    def name(self) -> str:
-        """Part of a logger's identity in Lightning; the run directory names this one."""
-        return ""
-
-    @property
-    def version(self) -> str:
-        """Part of a logger's identity in Lightning; the run directory names this one."""
-        return ""
-
-    @property
     def save_dir(self) -> str:
-        """Directory of the file."""
-        return self._save_dir
+        return str(self.path.parent)
 
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
@@ -87,15 +61,22 @@ class MetricsCSVLogger(Logger):
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
         """Append one row."""
-        row = {
-            name: value.item() if isinstance(value, Tensor) else value
-            for name, value in metrics.items()
-        }
-        row["step"] = 0 if step is None else step
-        if not set(row) <= set(self._columns):
-            rows = [*read_rows(self.path), row]
-            self._columns = _columns(rows)
-            write_text(self.path, _table(self._columns, rows))
-            return
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(_lines(self._columns, [row]))
+        row = {n: v.item() if isinstance(v, Tensor) else v for n, v in metrics.items()}
+        row["step"] = step or 0
+        if set(row) <= set(self._columns):
+            with self.path.open("a", encoding="utf-8") as file:
+                csv.DictWriter(file, self._columns, "", lineterminator="\n").writerow(row)
+        else:
+            self._columns = _write_table(self.path, [*read_rows(self.path), row])
+
+
+def _write_table(path: Path, rows: list[dict[str, Any]]) -> list[str]:
+    """Write the file anew; its columns."""
+    names = {name for row in rows for name in row} - set(FIRST_COLUMNS)
+    columns = [*FIRST_COLUMNS, *sorted(names)]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
+    return columns

@@ -9,8 +9,7 @@ from hydra.types import RunMode
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
-from src.files import WANDB_FILE, write_json
-from src.loggers.wandb_offline import find_wandb_files, read_history
+from src.files import WANDB_FILE, WANDB_ROWS, write_json, write_text
 from src.loggers.wandb_run import finish_wandb, start_run
 
 if TYPE_CHECKING:
@@ -18,84 +17,91 @@ if TYPE_CHECKING:
 
 STEP = "trainer/global_step"  # Lightning's name of the x axis
 NAME_LENGTH = 128  # W&B's limit
-UNTELLING = ("paths.", "extras.", "logger", "launcher", "tags", "resume", "sweep.")
-# overrides left out of names
+LEFT_OUT = ("paths.", "extras.", "logger", "launcher", "tags", "resume", "sweep.")  # of names
 
 
 class WandbRunLogger(WandbLogger):
     """Logs a run to W&B, or to its directory for a later `wandb sync`.
 
-    The run is offline when `WANDB_MODE` or `wandb offline` says so, when no key is configured
-    (`WANDB_API_KEY`, `.env`, a login), when the key is no good, and when the server cannot be
-    reached. It starts with the first thing logged and ends with `finish`. All metrics have
-    `trainer/global_step` on the x axis.
+    The run starts with the first thing logged (see `start_run` for when it is offline) and ends
+    with `finish`. All metrics have `trainer/global_step` on the x axis.
 
     A run that is started again with the same `save_dir` continues under the same id, kept in
-    `wandb_run.json`, and does not log again what it has logged. While parts of it wait for
-    `wandb sync` it stays offline, so that the parts are uploaded in their order.
+    `wandb_run.json`. It goes back to a checkpoint, W&B's history does not. So that this has no row
+    twice and none missing,
+
+    - `wandb_rows.jsonl` lists step and metrics of every row, in W&B's order, and a metric is
+      logged only at steps after the last one that an earlier start listed;
+    - of an online run only the rows that the server has stay listed (a kill can lose others);
+    - an offline part numbers its rows from where the parts before it ended.
 
     Args:
         save_dir: the run directory; W&B's files go to `<save_dir>/wandb`.
         project: W&B project.
-        entity: W&B user or team; None: the key's default.
-        name: of the run; None: its overrides (`seed=1,model.alpha=0.1`), or its directory.
-        group: of the run; None: the directory of the sweep in a multirun, else no group.
-        job_type: of the run.
-        tags: of the run.
-        notes: of the run.
+        name: name of the run; None: its overrides (`seed=1,model.alpha=0.1`), or its directory.
+        group: group of the run; None: the directory of the sweep in a multirun, else no group.
         server_timeout: seconds that the server is given to start a run.
         finish_timeout: seconds that an online run is given to finish its upload.
+        options: other options of `wandb.init`: `entity`, `job_type`, `tags`, `notes`.
     """
 
     def __init__(
         self,
         save_dir: str,
         project: str,
-        entity: str | None = None,
         name: str | None = None,
         group: str | None = None,
-        job_type: str | None = None,
-        tags: list[str] | None = None,
-        notes: str | None = None,
         server_timeout: float = 10.0,
         finish_timeout: float = 20.0,
+        **options: Any,
     ) -> None:
         super().__init__(save_dir=save_dir, project=project)
-        self._identity = read_identity(Path(save_dir))
-        self._id = self._identity.get("id")
+        known = read_identity(Path(save_dir))
+        hydra = HydraConfig.get() if HydraConfig.initialized() else None
+        typed = hydra.overrides.task if hydra else []
+        typed = [text for text in typed if not text.lstrip("+~").startswith(LEFT_OUT)]
+        default_name = (",".join(typed) or Path(save_dir).name)[:NAME_LENGTH]
+        sweep = Path(hydra.sweep.dir).name if hydra and hydra.mode == RunMode.MULTIRUN else None
+        self._id = known.get("id")
         self._arguments = {
+            **options,
             "dir": save_dir,
             "project": project,
-            "entity": entity,
-            "name": name or self._identity.get("name") or _default_name(save_dir),
-            "group": group or self._identity.get("group", _sweep_name()),
-            "job_type": job_type,
-            "tags": tags,
-            "notes": notes,
+            "name": name or known.get("name") or default_name,
+            "group": group or known.get("group", sweep),
         }
         self._timeouts = {"init_timeout": server_timeout, "finish_timeout": finish_timeout}
+        self._rows = Path(save_dir) / WANDB_ROWS
         self._last_steps: dict[str, int] = {}
         self._exit_code = 0
 
     @property
     def experiment(self) -> "Run":
         """The W&B run, which the first access starts; in processes of rank > 0 a dummy."""
-        attached = getattr(self, "_attach_id", None) is not None
-        if self._experiment is None and not attached and rank_zero_only.rank == 0:
-            self._experiment = self._start()
+        if self._experiment is None and rank_zero_only.rank == 0:
+            run = start_run(self._arguments, self._id, self._timeouts)
+            define_x_axis(run)
+            if not run.disabled:
+                self._continue_rows(run)
+                self._id = run.id
+                identity = {**self._arguments, "id": run.id, "project": run.project}
+                del identity["dir"]  # run directories may be moved
+                write_json(self._rows.with_name(WANDB_FILE), identity)
+            self._experiment = run
         return super().experiment
 
-    def _start(self) -> "Run":
-        directory = Path(self._arguments["dir"])
-        run = start_run(self._arguments, self._id, self._timeouts)
-        define_x_axis(run)
-        if run.disabled:
-            return run
-        self._last_steps = _continue_history(run, directory) if self._id else {}
-        self._id = run.id
-        identity = {"id": run.id, **{key: self._arguments[key] for key in ("name", "group")}}
-        write_json(directory / WANDB_FILE, identity)
-        return run
+    def _continue_rows(self, run: "Run") -> None:
+        """Note by metric the last step that earlier starts logged; count on from their rows."""
+        text = self._rows.read_text(encoding="utf-8") if self._id and self._rows.is_file() else ""
+        rows = [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
+        if run.offline and rows:
+            run.log({}, step=len(rows), commit=False)
+        elif not run.offline:
+            rows = rows[: run.starting_step]
+        write_text(self._rows, "".join(rows))
+        for step, *names in map(json.loads, rows):
+            for name in names if step is not None else ():
+                self._last_steps[name] = max(step, self._last_steps.get(name, -1))
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any]) -> None:
@@ -107,21 +113,22 @@ class WandbRunLogger(WandbLogger):
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
         """Log metrics, except those that an earlier start of the run logged at this step."""
-        _ = self.experiment  # knows what earlier starts logged
+        disabled = self.experiment.disabled  # and starts the run, which reads the steps
         if step is not None:
             metrics = {k: v for k, v in metrics.items() if step > self._last_steps.get(k, -1)}
         if metrics:
             super().log_metrics(metrics, step)
+            if not disabled:
+                with self._rows.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps([step, *metrics]) + "\n")
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """Note how training or testing ended, which W&B will show as the run's state."""
         super().finalize(status)
         self._exit_code = 0 if status == "success" else 1
 
     @rank_zero_only
     def finish(self) -> None:
-        """End the run, if one was started, and tell where it is."""
         if self._experiment is not None:
             finish_wandb(self._exit_code)
 
@@ -133,35 +140,6 @@ def define_x_axis(run: "Run") -> None:
 
 
 def read_identity(directory: Path) -> dict[str, Any]:
-    """Id, name and group of the W&B run of a run directory; empty where there is none."""
+    """Id, project, name, group, ... of a run directory's W&B run; empty where there is none."""
     path = directory / WANDB_FILE
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-
-
-def _continue_history(run: "Run", directory: Path) -> dict[str, int]:
-    """Let a continued run count on from its rows; by metric, the last step that it has logged.
-
-    What an online run did not send before it was killed is not among them.
-    """
-    last: dict[str, int] = {}
-    rows = 0
-    for file in find_wandb_files(directory, run.id):
-        for row in read_history(file):
-            if run.offline or row["_step"] < run.starting_step:
-                rows = max(rows, row["_step"] + 1)
-                last.update({key: max(last.get(key, -1), row[STEP]) for key in row if STEP in row})
-    if run.offline and rows:
-        run.log({}, step=rows, commit=False)
-    return last
-
-
-def _sweep_name() -> str | None:
-    if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
-        return None
-    return Path(HydraConfig.get().sweep.dir).name
-
-
-def _default_name(save_dir: str) -> str:
-    typed = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
-    telling = [text for text in typed if not text.lstrip("+~").startswith(UNTELLING)]
-    return (",".join(telling) or Path(save_dir).name)[:NAME_LENGTH]

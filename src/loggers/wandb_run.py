@@ -3,14 +3,11 @@
 wandb itself is imported when a run starts, so that runs without it do not pay for it.
 """
 
-import http.client
 import logging
 import os
-import secrets
 import shlex
 import shutil
 import ssl
-import string
 import sys
 import threading
 import urllib.error
@@ -19,8 +16,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from src.loggers.wandb_offline import find_wandb_files, is_waiting
-
 if TYPE_CHECKING:
     from wandb import Run, Settings
 
@@ -28,40 +23,49 @@ log = logging.getLogger(__name__)
 
 ONLINE = ("online", "run", "shared")  # values of WANDB_MODE
 OFFLINE = "W&B: this run is kept offline, because %s."
-AGENTS = ("id", "project", "entity")  # of a run of a sweep: wandb takes them from its agent
 CLOSING_SECONDS = 10.0  # what wandb's process is given to end
+
+
+def find_parts(directory: str | Path, run_id: str) -> list[Path]:
+    """The `.wandb` files of a W&B run in a run directory: one for each time it was started."""
+    return list(Path(directory).glob(f"wandb/*run-*/run-{run_id}.wandb"))
+
+
+def is_waiting(part: Path) -> bool:
+    """Whether a `.wandb` file is of an offline run and waits for `wandb sync`."""
+    offline = part.parent.name.startswith("offline-")
+    return offline and not part.with_suffix(".wandb.synced").exists()
 
 
 def start_run(arguments: dict[str, Any], run_id: str | None, timeouts: dict[str, float]) -> "Run":
     """Start a run, after ending the process's previous one.
 
-    It is online where W&B's mode, key and server allow, else offline or disabled. While offline
-    parts of a continued run wait for `wandb sync` it is offline, so that all parts are uploaded
-    in their order.
+    It is offline when `WANDB_MODE` or `wandb offline` says so, without a key that can be used
+    (`WANDB_API_KEY`, `.env`, a login), when the server cannot be reached, and while parts of a
+    continued run wait for `wandb sync`, so that all parts are uploaded in their order.
 
-    A new run that the agent of a W&B sweep has started (WANDB_SWEEP_ID) is the one that the agent
-    announced: it has the agent's id (WANDB_RUN_ID), project and entity. A continued run keeps its
-    own id there too.
+    A new run that the agent of a W&B sweep has started (WANDB_SWEEP_ID) has the agent's id
+    (WANDB_RUN_ID), project and entity. A continued run keeps its own id there too.
 
     Args:
-        arguments: of `wandb.init`: `dir`, `project`, `name`, ...
-        run_id: of the run to continue, or None for a new one.
+        arguments: options of `wandb.init`: `dir`, `project`, `name`, ...
+        run_id: id of the run to continue, or None for a new one.
         timeouts: `init_timeout` and `finish_timeout`, in seconds.
-
-    Raises:
-        ValueError: when W&B refuses a setting, as in WANDB_MODE=of.
     """
     # wandb would report errors and usage to its makers, also from offline runs.
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     import wandb
     import wandb.apis.public  # wandb.init would import it too, half a second slower
+    from wandb.sdk.lib.runid import generate_id
 
     finish_wandb()
-    waiting = run_id is not None and any(
-        is_waiting(file) for file in find_wandb_files(arguments["dir"], run_id)
-    )
-    wandb_settings = start_wandb(in_sweep=run_id is None)
-    mode = _choose_mode(wandb_settings, waiting, timeouts["init_timeout"])
+    waiting = run_id is not None and any(map(is_waiting, find_parts(arguments["dir"], run_id)))
+    found = start_wandb(in_sweep=run_id is None)
+    mode = found.mode
+    if mode != "disabled" and (why := _why_offline(found, waiting, timeouts["init_timeout"])):
+        level, reason = why
+        log.log(level, OFFLINE, reason)
+        mode = "offline"
     settings = wandb.Settings(
         **timeouts,
         finish_timeout_raises=True,
@@ -69,15 +73,28 @@ def start_run(arguments: dict[str, Any], run_id: str | None, timeouts: dict[str,
         quiet=True,
         save_code=False,
         # What a kill may lose; the default of 15 s is several epochs of a small network.
-        x_transaction_log_flush_interval=1.0,
+        x_transaction_log_flush_interval=0.1,
     )
-    begin = {**arguments, "id": run_id or _new_id(), "settings": settings}
+    begin = {**arguments, "id": run_id or generate_id(), "settings": settings}
     begin["resume"] = "allow" if run_id else None
-    if wandb_settings.sweep_id:
-        begin |= dict.fromkeys(AGENTS)
-    run = _start_online({**begin, "mode": mode}) if mode in ONLINE else None
-    if run is None:
-        run = wandb.init(**begin, mode="disabled" if mode == "disabled" else "offline")
+    if found.sweep_id:
+        begin |= {"id": None, "project": None, "entity": None}  # wandb takes the agent's
+    if mode in ONLINE:
+        folder = Path(arguments["dir"]) / "wandb"
+        before = set(folder.glob("run-*"))
+        try:
+            run = wandb.init(**begin, mode=mode)
+            log.info("W&B: %s", run.url)
+        except (wandb.Error, TimeoutError) as error:
+            log.warning(OFFLINE, f"the server did not start it ({_one_line(error)})")
+            # An offline start in the same wandb process would wait for the server too.
+            done_within(CLOSING_SECONDS, wandb.teardown)
+            for leftover in set(folder.glob("run-*")) - before:
+                shutil.rmtree(leftover, ignore_errors=True)
+            start_wandb(in_sweep=begin["id"] is None)
+            mode = "offline"
+    if mode not in ONLINE:
+        run = wandb.init(**begin, mode=mode)
     wandb.termsetup(wandb.Settings(show_info=False), None)  # its warnings from here on
     return run
 
@@ -85,65 +102,37 @@ def start_run(arguments: dict[str, Any], run_id: str | None, timeouts: dict[str,
 def finish_wandb(exit_code: int = 0) -> None:
     """End this process's W&B run, if there is one, and all that wandb set up in the process.
 
-    Takes no longer than the run's `finish_timeout` and a few seconds, and says so when data are
-    left to upload. The next run of the process starts wandb afresh.
-
-    Args:
-        exit_code: 0 for a run that succeeded.
+    Takes no longer than the run's `finish_timeout` and a few seconds, and logs how to upload what
+    is left. An exit code of 0 means success.
     """
     wandb = sys.modules.get("wandb")
     if wandb is None:
         return
     run = wandb.run
-    if run is not None:
-        seconds = run.settings.finish_timeout + CLOSING_SECONDS
-        if not done_within(seconds, lambda: _finish(run, exit_code)):
-            log.warning("W&B did not end the run; what it wrote is kept in %s", run.sync_dir)
-            wandb.run = None
+
+    def finish() -> None:
+        directory, offline = Path(run.sync_dir), run.offline
+        try:
+            run.finish(exit_code=exit_code)
+        except TimeoutError:
+            command = f"wandb sync --include-online {shlex.quote(str(directory))}"
+            log.warning("W&B: the upload did not end in time. Upload the rest with: %s", command)
+            return
+        if offline:
+            command = f"wandb sync {shlex.quote(str(directory.parent))}"
+            log.info("W&B: upload this run with: %s", command)
+
+    if run is not None and not done_within(run.settings.finish_timeout + CLOSING_SECONDS, finish):
+        log.warning("W&B did not end the run; what it wrote is kept in %s", run.sync_dir)
+        wandb.run = None
     done_within(CLOSING_SECONDS, wandb.teardown)
-
-
-def _finish(run: "Run", exit_code: int) -> None:
-    directory, stored_here = Path(run.sync_dir), run.offline
-    try:
-        run.finish(exit_code=exit_code)
-    except TimeoutError:
-        command = f"wandb sync --include-online {shlex.quote(str(directory))}"
-        log.warning("W&B: the upload did not end in time. Upload the rest with: %s", command)
-        return
-    if stored_here:
-        command = f"wandb sync {shlex.quote(str(directory.parent))}"
-        log.info("W&B: upload this run with: %s", command)
-
-
-def _start_online(arguments: dict[str, Any]) -> "Run | None":
-    """A run on the server, or None, without traces, when the server does not start it."""
-    import wandb
-
-    folder = Path(arguments["dir"]) / "wandb"
-    before = set(folder.glob("run-*"))
-    try:
-        run = wandb.init(**arguments)
-        log.info("W&B: %s", run.url)
-        return run
-    except (wandb.Error, TimeoutError) as error:
-        log.warning(OFFLINE, f"the server did not start it ({_one_line(error)})")
-    # An offline start in the same wandb process would wait for the server too.
-    done_within(CLOSING_SECONDS, wandb.teardown)
-    for leftover in set(folder.glob("run-*")) - before:
-        shutil.rmtree(leftover, ignore_errors=True)
-    start_wandb(in_sweep=arguments["id"] is None)
-    return None
 
 
 def start_wandb(in_sweep: bool = True) -> "Settings":
     """Start wandb silently, and return its settings: defaults, files, environment.
 
-    Args:
-        in_sweep: whether a sweep that the environment names (WANDB_SWEEP_ID) counts.
-
-    Raises:
-        ValueError: when W&B refuses a setting.
+    Without `in_sweep`, a sweep that the environment names (WANDB_SWEEP_ID) does not count. A
+    ValueError names a setting that W&B refuses.
     """
     import wandb
 
@@ -161,32 +150,23 @@ def start_wandb(in_sweep: bool = True) -> "Settings":
     return settings
 
 
-def _choose_mode(settings: "Settings", waiting: bool, seconds: float) -> str:
-    """The mode that is asked for, or `offline` where online is not possible."""
+def _why_offline(settings: "Settings", waiting: bool, seconds: float) -> tuple[int, str] | None:
+    """Level and text of the reason why a run has to be offline; None where it need not."""
     import wandb
 
-    if settings.mode == "disabled":
-        return settings.mode
     if settings.mode not in ONLINE:
-        log.info(OFFLINE, "WANDB_MODE or `wandb offline` says so")
-        return "offline"
+        return logging.INFO, "WANDB_MODE or `wandb offline` says so"
     try:
         if not wandb.login(prompt=False, verify=False):
-            log.info(OFFLINE, "no API key is configured (WANDB_API_KEY, .env or `wandb login`)")
-            return "offline"
+            return logging.INFO, "no API key is configured (WANDB_API_KEY, .env or `wandb login`)"
     except wandb.Error as error:
-        log.warning(OFFLINE, f"its API key cannot be used ({_one_line(error)})")
-        return "offline"
+        return logging.WARNING, f"its API key cannot be used ({_one_line(error)})"
     if waiting:
-        log.info(OFFLINE, "an earlier part of it is not uploaded yet")
-        return "offline"
-    problem = None
-    if not (settings.http_proxy or settings.https_proxy):
-        problem = why_unreachable(settings.base_url, seconds / 2)
-    if problem is not None:
-        log.warning(OFFLINE, f"{settings.base_url} cannot be reached ({problem})")
-        return "offline"
-    return settings.mode
+        return logging.INFO, "an earlier part of it is not uploaded yet"
+    if settings.http_proxy or settings.https_proxy:
+        return None
+    problem = why_unreachable(settings.base_url, seconds / 2)
+    return problem and (logging.WARNING, f"{settings.base_url} cannot be reached ({problem})")
 
 
 def why_unreachable(url: str, seconds: float) -> str | None:
@@ -203,10 +183,10 @@ def why_unreachable(url: str, seconds: float) -> str | None:
             urllib.request.urlopen(request, timeout=seconds).close()
         except urllib.error.HTTPError as answer:
             answer.close()
-        except (OSError, http.client.HTTPException) as error:
+        except OSError as error:
             cause = getattr(error, "reason", error)
             if not isinstance(cause, ssl.SSLError):  # wandb has certificates of its own
-                problems.insert(0, _one_line(cause))
+                problems[0] = _one_line(cause)
                 return
         problems.clear()
 
@@ -229,10 +209,6 @@ def done_within(seconds: float, action: Callable[[], Any]) -> bool:
     thread.start()
     thread.join(seconds)
     return done.is_set()
-
-
-def _new_id() -> str:
-    return "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(8))
 
 
 def _one_line(error: object) -> str:

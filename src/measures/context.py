@@ -1,6 +1,7 @@
-"""Contexts in which a model is measured: nothing of the model or the random state remains."""
+"""Contexts in which a model is measured: they leave neither the model nor random states changed."""
 
 import random
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,11 +16,7 @@ def evaluation_mode(model: nn.Module) -> Iterator[nn.Module]:
 
     Modes are set through ``module.train(mode)``, not through the flag ``module.training``, so
     that modules which keep something for eval mode (e2cnn's convolutions keep their expanded
-    filters as buffers) throw it away again. Buffers are not touched otherwise: in eval mode
-    batch norm reads its running statistics and does not update them.
-
-    Yields:
-        The model.
+    filters as buffers) throw it away again.
     """
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
@@ -36,9 +33,6 @@ def as_written(model: nn.Module) -> Iterator[nn.Module]:
     """Call modules as they are written: what `module.compile()` made of them is set aside.
 
     A compiled module would pass over new hooks, and be compiled again for replaced parameters.
-
-    Yields:
-        The model.
     """
     compiled = [(module, module._compiled_call_impl) for module in model.modules()]
     try:
@@ -61,3 +55,18 @@ def preserved_rng() -> Iterator[None]:
     finally:
         random.setstate(python_state)
         np.random.set_state(numpy_state)  # noqa: NPY002
+
+
+@contextmanager
+def unchanged(model: nn.Module) -> Iterator[nn.Module]:
+    """Measure a model in eval mode and as it is written; modes and random states are restored."""
+    with evaluation_mode(model), as_written(model), preserved_rng():
+        yield model
+
+
+@contextmanager
+def without_jit_warnings() -> Iterator[None]:
+    """Ignore the warning of torch's own `torch.jit` that forward mode raises when first used."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"`torch\.jit\.script` is deprecated")
+        yield

@@ -6,9 +6,10 @@ from math import log, sqrt
 import numpy as np
 from scipy.linalg import eigh_tridiagonal
 from scipy.stats import norm as normal
+from scipy.stats import sem
 
 from src.checks import check_integer
-from src.measures.krylov import Array, SymmetricOperator, lanczos, random_signs, standard_error
+from src.measures.krylov import Array, SymmetricOperator, lanczos, random_signs
 
 ROUNDING = 100  # a node counts as zero below this many rounding errors of the largest one
 
@@ -27,17 +28,14 @@ class SpectralDensity:
     """How the eigenvalues of a matrix are distributed.
 
     Attributes:
-        nodes: the density is that of point masses here, ascending.
-        weights: of the nodes, with sum 1.
+        nodes, weights: point masses of sum 1, in ascending order.
         grid: evenly spaced points, over all nodes and three widths beyond.
-        density: at the points of the grid, with each node as a Gaussian; its integral is 1.
+        density: values on the grid, with each node as a Gaussian; the integral is 1.
         width: standard deviation of these Gaussians.
         negative_fraction: weight of the nodes below 0.
         negative_fraction_error: its standard error over the random vectors.
-        negative_fraction_bounds: what it can be for these random vectors, see
-            `spectral_density`.
-        num_probes: number of random vectors.
-        num_products: products with the matrix.
+        negative_fraction_bounds: its bounds for these random vectors, see `spectral_density`.
+        num_probes, num_products: numbers of random vectors, and of products with the matrix.
     """
 
     nodes: list[float]
@@ -57,13 +55,12 @@ def trace(operator: SymmetricOperator, num_probes: int = 10, *, seed: int = 0) -
 
     .. math:: \mathrm{tr}\, H \approx \mathrm{mean}_i\, v_i^\top H v_i
 
-    over vectors v_i of independent random signs. The estimate is unbiased; its standard error is
-    the standard deviation over i, divided by the root of the number of vectors.
+    over vectors v_i of independent random signs. The estimate is unbiased.
 
     Args:
         operator: H.
         num_probes: number of vectors, and of products; at least 2.
-        seed: of the vectors.
+        seed: random seed of the vectors.
 
     Raises:
         ValueError: an argument out of range, or a product that is not finite.
@@ -74,7 +71,7 @@ def trace(operator: SymmetricOperator, num_probes: int = 10, *, seed: int = 0) -
     check_integer("num_probes", num_probes, minimum=2)
     probes = random_signs(operator.shape[0], num_probes, np.random.default_rng(seed))
     samples = [probe @ operator.matvec(probe) for probe in probes]
-    return Trace(float(np.mean(samples)), standard_error(samples), num_probes)
+    return Trace(float(np.mean(samples)), float(sem(samples)), num_probes)
 
 
 def spectral_density(
@@ -107,7 +104,7 @@ def spectral_density(
         num_probes: number of vectors; at least 2.
         lanczos_steps: m, products for each vector; at least 2, no more than P are made.
         num_points: points of the grid; at least 2.
-        seed: of the vectors.
+        seed: random seed of the vectors.
 
     Raises:
         ValueError: an argument out of range, or a product that is not finite.
@@ -123,15 +120,22 @@ def spectral_density(
     check_integer("num_points", num_points, minimum=2)
     before = operator.num_products
     probes = random_signs(operator.shape[0], num_probes, np.random.default_rng(seed))
-    rules = [_quadrature(operator, probe, lanczos_steps) for probe in probes]
-    nodes = np.concatenate([rule[0] for rule in rules])
-    weights = np.concatenate([rule[1] for rule in rules]) / num_probes
+    rules = []  # nodes, ascending, and weights of the Gauss rule for each vector's density
+    for probe in probes:
+        nodes, vectors = eigh_tridiagonal(*lanczos(operator, probe, lanczos_steps))
+        rules.append((nodes, vectors[0] ** 2))
+    nodes, weights = (np.concatenate(parts) for parts in zip(*rules))
     order = nodes.argsort()
-    nodes, weights = nodes[order], weights[order]
+    nodes, weights = nodes[order], weights[order] / num_probes
+
     zero = ROUNDING * operator.precision * np.abs(nodes).max()
     fractions = np.array([_negative_fraction(*rule, zero) for rule in rules])
     low, fraction, high = fractions.mean(0).tolist()
-    grid, density, width = _broadened(nodes, weights, lanczos_steps, num_points)
+
+    extent = np.ptp(nodes) or np.abs(nodes).max() or 1.0
+    width = float(extent / (lanczos_steps - 1) / sqrt(8 * log(3)))  # a third midway of even nodes
+    grid = np.linspace(nodes[0] - 3 * width, nodes[-1] + 3 * width, num_points)
+    density = normal.pdf(grid[:, None], nodes, width) @ weights
     return SpectralDensity(
         nodes=nodes.tolist(),
         weights=weights.tolist(),
@@ -139,17 +143,11 @@ def spectral_density(
         density=density.tolist(),
         width=width,
         negative_fraction=fraction,
-        negative_fraction_error=standard_error(fractions[:, 1]),
+        negative_fraction_error=float(sem(fractions[:, 1])),
         negative_fraction_bounds=(low, high),
         num_probes=num_probes,
         num_products=operator.num_products - before,
     )
-
-
-def _quadrature(operator: SymmetricOperator, probe: Array, num_steps: int) -> tuple[Array, Array]:
-    """Nodes, ascending, and weights of the Gauss rule for one vector's density."""
-    nodes, vectors = eigh_tridiagonal(*lanczos(operator, probe, num_steps))
-    return nodes, vectors[0] ** 2
 
 
 def _negative_fraction(nodes: Array, weights: Array, zero: float) -> tuple[float, float, float]:
@@ -158,13 +156,3 @@ def _negative_fraction(nodes: Array, weights: Array, zero: float) -> tuple[float
     first = np.searchsorted(nodes, -zero)  # the first node that is not negative
     after = max(first + 1, np.searchsorted(nodes, zero, side="right"))
     return below[max(first - 1, 0)], below[first], below[min(after, len(nodes))]
-
-
-def _broadened(
-    nodes: Array, weights: Array, num_steps: int, num_points: int
-) -> tuple[Array, Array, float]:
-    """Grid, density and width: Gaussians that fall to a third midway between even nodes."""
-    extent = np.ptp(nodes) or np.abs(nodes).max() or 1.0
-    width = float(extent / (num_steps - 1) / sqrt(8 * log(3)))
-    grid = np.linspace(nodes[0] - 3 * width, nodes[-1] + 3 * width, num_points)
-    return grid, normal.pdf(grid[:, None], nodes, width) @ weights, width

@@ -6,7 +6,10 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
+from src.checks import check_integer
 from src.measures.objective import Weights
+from src.models.components.gcnn.relaxed import RelaxedLayer
+from src.models.components.translation import RelaxedTranslationConv
 
 
 def random_directions(
@@ -21,22 +24,22 @@ def random_directions(
     weights' device nor on their dtype.
 
     Args:
-        weights: what the directions are shaped as, by name.
-        num_directions: number of directions.
-        generator: on the CPU.
+        weights: tensors whose shapes the directions take, by name.
+        num_directions: number of directions; at least 1.
+        generator: a generator on the CPU.
 
-    Returns:
-        Directions of norm 1, float64 on the CPU, drawn one at a time.
+    Yields:
+        Directions of norm 1, float64 on the CPU.
 
     Raises:
-        ValueError: if the generator is not on the CPU.
+        ValueError: if there is no direction.
     """
-    if generator.device.type != "cpu":
-        raise ValueError(
-            "directions are drawn on the CPU, so that they do not depend on the device; got a "
-            f"generator on {generator.device}. Use `torch.Generator().manual_seed(0)`."
-        )
-    return (_draw(weights, generator) for _ in range(num_directions))
+    check_integer("num_directions", num_directions)
+    sizes = [w.numel() for w in weights.values()]
+    for _ in range(num_directions):
+        gaussian = torch.randn(sum(sizes), generator=generator, dtype=torch.float64)
+        parts = (gaussian / torch.linalg.vector_norm(gaussian)).split(sizes)
+        yield {name: part.view(w.shape) for (name, w), part in zip(weights.items(), parts)}
 
 
 def norm(vector: Weights) -> float:
@@ -45,17 +48,11 @@ def norm(vector: Weights) -> float:
 
 
 def moved(weights: Weights, *moves: tuple[float, Weights]) -> Weights:
-    r"""The weights, moved along directions.
+    r"""The weights, moved along directions: :math:`w + \sum_i t_i d_i`.
 
-    .. math:: w + \sum_i t_i d_i
-
-    Args:
-        weights: w, by name.
-        moves: pairs of a step t_i and a direction d_i, which names all of w.
-
-    Returns:
-        By name, summed in float64 and rounded once, to the dtype of w; on the device and in the
-        memory layout of w, so that a step of 0 changes nothing at all.
+    ``moves`` are pairs of a step t_i and a direction d_i, which names all of w. Sums are in
+    float64 and rounded once, to the dtype of w, on the device and in the memory layout of w: a
+    step of 0 changes nothing at all.
     """
     result = {}
     for name, w in weights.items():
@@ -84,29 +81,24 @@ def filter_normalized(direction: Weights, weights: Weights, network: nn.Module) 
     Reference: H. Li, Z. Xu, G. Taylor, C. Studer, T. Goldstein, Visualizing the Loss Landscape of
     Neural Nets, NeurIPS 2018, section 4.
 
-    Args:
-        direction: by name.
-        weights: w, parameters of ``network``, by name.
-        network: tells what the parameters are.
-
-    Returns:
-        By name, float64 on the device of w.
+    Takes a direction and the weights w, parameters of ``network``, by name; returns float64
+    tensors on the device of w.
     """
     result = {}
     for name, w in weights.items():
         w, d = w.double(), direction[name].to(w.device, torch.float64)
-        axes = tuple(range(_num_filter_axes(network, name, w), w.ndim))
-        scale = _norms(w, axes) / _norms(d, axes)
+        module, _, attribute = name.rpartition(".")
+        num_filter_axes = 0  # leading axes that number the filters
+        if attribute == "weight" and w.ndim > 1:
+            has_banks = (RelaxedLayer, RelaxedTranslationConv)
+            num_filter_axes = 2 if isinstance(network.get_submodule(module), has_banks) else 1
+        scale = _norms(w, num_filter_axes) / _norms(d, num_filter_axes)
         result[name] = d * scale.nan_to_num(0.0, posinf=0.0)
     return result
 
 
 def check_fits(what: str, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
-    """Raise unless the tensors have the names and shapes of the expected ones.
-
-    Raises:
-        ValueError: names the first that differs, and a fix.
-    """
+    """Raise a ValueError unless the tensors have the names and shapes of the expected ones."""
     for name in [*expected, *(name for name in tensors if name not in expected)]:
         got, needed = (
             list(t[name].shape) if name in t else "no tensor" for t in (tensors, expected)
@@ -118,23 +110,9 @@ def check_fits(what: str, tensors: Mapping[str, Tensor], expected: Mapping[str, 
             )
 
 
-def _draw(weights: Weights, generator: torch.Generator) -> Weights:
-    sizes = [w.numel() for w in weights.values()]
-    gaussian = torch.randn(sum(sizes), generator=generator, dtype=torch.float64)
-    parts = (gaussian / torch.linalg.vector_norm(gaussian)).split(sizes)
-    return {name: part.view(w.shape) for (name, w), part in zip(weights.items(), parts)}
-
-
-def _num_filter_axes(network: nn.Module, name: str, parameter: Tensor) -> int:
-    """Leading axes of a parameter that number its filters; 0 if it is one as a whole."""
-    module, _, attribute = name.rpartition(".")
-    if attribute != "weight" or parameter.ndim < 2:
-        return 0
-    return 2 if hasattr(network.get_submodule(module), "num_filter_banks") else 1
-
-
-def _norms(tensor: Tensor, axes: tuple[int, ...]) -> Tensor:
-    """Norms over these axes, which stay with size 1."""
+def _norms(tensor: Tensor, num_leading: int) -> Tensor:
+    """Norms over all axes but the leading ones; the axes stay with size 1."""
+    axes = tuple(range(num_leading, tensor.ndim))
     if not axes:  # an empty tuple would mean all of them
         return tensor.abs()
     return torch.linalg.vector_norm(tensor, dim=axes, keepdim=True)

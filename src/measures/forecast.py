@@ -10,39 +10,10 @@ MEAN_SQUARES = ("rmse", "rmse_persistence", "divergence", "divergence_true")
 MEANS = ("energy", "energy_true")
 
 
-def persistence(last: Tensor, horizon: int) -> Tensor:
-    """The baseline that repeats the last frame.
-
-    Args:
-        last: the last frame that is known, [B, 2, H, W].
-        horizon: number of frames to forecast.
-
-    Returns:
-        [B, horizon, 2, H, W], a view of the frame.
-    """
-    return last[:, None].expand(-1, horizon, -1, -1, -1)
-
-
-def squared_error(forecast: Tensor, truth: Tensor) -> Tensor:
-    """Squared error per frame, mean over components and cells.
-
-    Args:
-        forecast, truth: [B, T, 2, H, W], in cells per time unit.
-
-    Returns:
-        [B, T], in squares of that unit.
-    """
-    return (forecast - truth).square().mean((-3, -2, -1))
-
-
 def kinetic_energy(velocity: Tensor) -> Tensor:
     r"""Kinetic energy per unit of mass, mean over cells: :math:`\frac12 (v_0^2 + v_1^2)`.
 
-    Args:
-        velocity: [..., 2, H, W], in cells per time unit.
-
-    Returns:
-        [...], in squares of that unit.
+    Takes velocities [..., 2, H, W] in cells per time unit; returns [...], in squares of that unit.
     """
     return velocity.square().sum(-3).mean((-2, -1)) / 2
 
@@ -53,13 +24,8 @@ def divergence(velocity: Tensor) -> Tensor:
     .. math:: \frac{v_0(x + 1, y) - v_0(x - 1, y)}{2} + \frac{v_1(x, y + 1) - v_1(x, y - 1)}{2}
 
     with x the column, y the row, and cells of size 1. A field that is free of divergence on a
-    staggered grid is so here up to the error of averaging it to the cells' centres.
-
-    Args:
-        velocity: [..., 2, H, W], in cells per time unit.
-
-    Returns:
-        [..., H - 2, W - 2], per time unit.
+    staggered grid is so here up to the error of averaging it to the cells' centres. Takes
+    velocities [..., 2, H, W] in cells per time unit; returns [..., H - 2, W - 2], per time unit.
 
     Raises:
         ValueError: if the field has fewer than 3 rows or columns.
@@ -83,7 +49,7 @@ class ForecastScores(Metric):
 
     - ``rmse``: :math:`\sqrt{\mathrm{mean}\,(\hat v - v)^2}` over samples, frames, components and
       cells, the root taken last; ``rmse/01``, ``rmse/02``, ...: of the frames 1, 2, ... steps
-      ahead; ``rmse_persistence``: of `persistence`;
+      ahead; ``rmse_persistence``: of the last known frame, repeated;
     - ``energy``, ``energy_true``: mean `kinetic_energy` of forecast and truth;
     - ``divergence``, ``divergence_true``: root mean square of their `divergence`.
 
@@ -109,12 +75,19 @@ class ForecastScores(Metric):
         Raises:
             ValueError: if shapes differ, or T from that of an earlier call.
         """
-        self._check(forecast, truth)
-        forecast, truth, last = (_at_least_float32(v) for v in (forecast, truth, last))
-        repeated = persistence(last, truth.shape[1])
+        known = self.sums.shape[1] if self.num_samples > 0 else truth.shape[1]
+        if forecast.shape != truth.shape or truth.shape[1] != known:
+            raise ValueError(
+                f"forecasts must have the shape of the truth and {known} frames like those before "
+                f"them; got {list(forecast.shape)} for {list(truth.shape)}. Give windows of one "
+                "length."
+            )
+        forecast, truth, last = (
+            v.to(torch.promote_types(v.dtype, torch.float32)) for v in (forecast, truth, last)
+        )
         values = (
-            squared_error(forecast, truth),
-            squared_error(repeated, truth),
+            (forecast - truth).square().mean((-3, -2, -1)),
+            (last[:, None] - truth).square().mean((-3, -2, -1)),
             divergence(forecast).square().mean((-2, -1)),
             divergence(truth).square().mean((-2, -1)),
             kinetic_energy(forecast),
@@ -129,16 +102,3 @@ class ForecastScores(Metric):
         per_frame = {f"rmse/{t:02d}": mse.sqrt() for t, mse in enumerate(means["rmse"], start=1)}
         roots = {name: means[name].mean().sqrt() for name in MEAN_SQUARES}
         return {**roots, **per_frame, **{name: means[name].mean() for name in MEANS}}
-
-    def _check(self, forecast: Tensor, truth: Tensor) -> None:
-        known = self.sums.shape[1] if self.num_samples > 0 else truth.shape[1]
-        if forecast.shape != truth.shape or truth.shape[1] != known:
-            raise ValueError(
-                f"forecasts must have the shape of the truth and {known} frames like those before "
-                f"them; got {list(forecast.shape)} for {list(truth.shape)}. Give windows of one "
-                "length."
-            )
-
-
-def _at_least_float32(velocity: Tensor) -> Tensor:
-    return velocity.to(torch.promote_types(velocity.dtype, torch.float32))

@@ -1,7 +1,6 @@
 """Infinitesimal rotations and translations of images, velocity fields and feature maps."""
 
 import math
-from collections.abc import Callable
 from functools import lru_cache
 from typing import Literal, get_args
 
@@ -10,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from src.checks import check_choice
+from src.measures.actions import check_shape
 from src.models.components.gcnn.groups import Group, make_group
 
 Transformation = Literal["rotation", "translation_x", "translation_y"]
@@ -25,28 +25,15 @@ def rotate_plane(x: Tensor) -> Tensor:
 
     with p measured in pixels from the centre. Derivatives are central differences with zeros
     outside: those, at the pixels, of cubic convolution interpolation (a = -1/2, Catmull-Rom).
-    Bilinear interpolation has none there.
-
-    Args:
-        x: [..., H, W].
-
-    Returns:
-        [..., H, W], per radian; linear in x.
+    Bilinear interpolation has none there. Takes and returns [..., H, W]; per radian.
 
     Reference: R. Keys, Cubic Convolution Interpolation for Digital Image Processing, IEEE
     Transactions on Acoustics, Speech, and Signal Processing 29(6), 1981.
     """
-    rows, columns = _from_centre(x, -2)[:, None], _from_centre(x, -1)
-    return columns * _central_difference(x, -2) - rows * _central_difference(x, -1)
-
-
-def translate_plane(x: Tensor, axis: int) -> Tensor:
-    """Move pictures [..., H, W] at unit speed along increasing index of an axis, -1 or -2.
-
-    Returns:
-        [..., H, W], per pixel: minus the central difference, see `rotate_plane`.
-    """
-    return -_central_difference(x, axis)
+    rows, columns = (
+        torch.arange(size, dtype=x.dtype, device=x.device) - (size - 1) / 2 for size in x.shape[-2:]
+    )
+    return columns * _central_difference(x, -2) - rows[:, None] * _central_difference(x, -1)
 
 
 def rotate_vectors(v: Tensor) -> Tensor:
@@ -69,16 +56,9 @@ def rotate_group_axis(x: Tensor, group: str | Group) -> Tensor:
 
     The highest frequency of an even N, N/2, is left out: a cosine through the samples is flat at
     each of them. So C2 does not turn, nor does C1. Rotations and mirrored rotations (elements
-    a and a + N of dN) are shifted alike.
-
-    Args:
-        x: [B, C, |G|, H, W].
-        group: a group of rotations or of rotations and reflections, or its name.
-
-    Returns:
-        [B, C, |G|, H, W], per radian.
+    a and a + N of dN) are shifted alike. Takes and returns [B, C, |G|, H, W]; per radian.
     """
-    num_rotations = _num_rotations(make_group(group))
+    num_rotations = int((torch.linalg.det(make_group(group).matrices) > 0).sum())
     shift = -_spectral_derivative(num_rotations).to(x)
     angles = x.unflatten(2, (-1, num_rotations))
     return torch.einsum("ab,ncmbhw->ncmahw", shift, angles).flatten(2, 3)
@@ -109,72 +89,36 @@ class InfinitesimalAction:
         self.group = None if group is None else make_group(group)
 
     def __call__(self, kind: str, x: Tensor) -> Tensor:
-        """d/dt at t = 0 of rho(t) x, for a stack of features of that kind.
-
-        Args:
-            kind: ``"invariant"``, ``"scalar"``, ``"vector"`` or ``"regular"``.
-            x: features of the shape that `check` demands.
-        """
+        """d/dt at t = 0 of rho(t) x, for a stack of features of that kind, see `check_shape`."""
         if kind == "invariant":
             return torch.zeros_like(x)
         if self.transformation != "rotation":
             axis = -1 if self.transformation == "translation_x" else -2
-            return translate_plane(x, axis) * (x.shape[axis] / self.grid[axis])
-        inner: dict[str, Callable[[Tensor], Tensor]] = {
-            "vector": rotate_vectors,
-            "regular": lambda x: rotate_group_axis(x, self.group),
-        }
+            return -_central_difference(x, axis) * (x.shape[axis] / self.grid[axis])
         moved = rotate_plane(x)
-        return moved + inner[kind](x) if kind in inner else moved
+        if kind == "vector":
+            return moved + rotate_vectors(x)
+        return moved + rotate_group_axis(x, self.group) if kind == "regular" else moved
 
     def check(self, kind: str, x: Tensor, what: str) -> None:
-        """Raise unless x has the shape and type that the transformation of it needs.
-
-        Raises:
-            ValueError: another shape than the kind's, fewer than 3 x 3 pixels, numbers
-                that are not floating-point, or a regular feature map of an unknown group.
-        """
+        """Raise a ValueError unless x has the shape and type that its transformation needs."""
         if not x.is_floating_point():
             raise ValueError(
                 f"{what} must hold floating-point numbers, to have a derivative; got {x.dtype}. "
                 "Convert it, e.g. with `.float()`."
             )
-        self._check_shape(kind, x, what)
-        if kind != "invariant" and min(x.shape[-2:]) < SMALLEST_GRID:
-            raise ValueError(
-                f"{what} must have {SMALLEST_GRID} x {SMALLEST_GRID} pixels or more for central "
-                f"differences; got {list(x.shape)}. Use larger images or less pooling."
-            )
-
-    def _check_shape(self, kind: str, x: Tensor, what: str) -> None:
         turns = kind == "regular" and self.transformation == "rotation"
         if turns and self.group is None:
             raise ValueError(
                 f"{what} turns with its group, which must be known; the network's layers have "
                 "none. Pass `group`, e.g. group='c4'."
             )
-        order = self.group.order if turns else None
-        shapes = {
-            "invariant": ("[B, ...]", x.ndim >= 1),
-            "scalar": ("[B, C, H, W]", x.ndim == 4 or (x.ndim == 5 and x.shape[2] == 1)),
-            "vector": ("[B, 2 C, H, W]", x.ndim == 4 and x.shape[1] % 2 == 0),
-            "regular": (
-                f"[B, C, {order or '|G|'}, H, W]",
-                x.ndim == 5 and order in (None, x.shape[2]),
-            ),
-        }
-        expected, fits = shapes[kind]
-        if not fits:
+        check_shape(kind, x, what, self.group.order if turns else None)
+        if kind != "invariant" and min(x.shape[-2:]) < SMALLEST_GRID:
             raise ValueError(
-                f"{what} of kind {kind!r} must be {expected}; got {list(x.shape)}. Say "
-                "how inputs and outputs transform, and give a list of batches."
+                f"{what} must have {SMALLEST_GRID} x {SMALLEST_GRID} pixels or more for central "
+                f"differences; got {list(x.shape)}. Use larger images or less pooling."
             )
-
-
-def _from_centre(x: Tensor, axis: int) -> Tensor:
-    """Coordinates of the pixels along an axis, 0 at the centre of the picture."""
-    size = x.shape[axis]
-    return torch.arange(size, dtype=x.dtype, device=x.device) - (size - 1) / 2
 
 
 def _central_difference(x: Tensor, axis: int) -> Tensor:
@@ -182,10 +126,6 @@ def _central_difference(x: Tensor, axis: int) -> Tensor:
     size = x.shape[axis]
     padded = F.pad(x, (1, 1) if axis == -1 else (0, 0, 1, 1))
     return (padded.narrow(axis, 2, size) - padded.narrow(axis, 0, size)) / 2
-
-
-def _num_rotations(group: Group) -> int:
-    return int((torch.linalg.det(group.matrices) > 0).sum())
 
 
 @lru_cache(maxsize=64)

@@ -1,58 +1,25 @@
 """Curvature of a network's data loss: its Hessian, or the generalised Gauss-Newton matrix."""
 
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import asdict, dataclass
-from types import ModuleType
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from src.checks import check_choice
-from src.measures.context import preserved_rng
-from src.measures.density import SpectralDensity, Trace, spectral_density, trace
+from src.measures.context import preserved_rng, without_jit_warnings
 from src.measures.krylov import Array, SymmetricOperator
 from src.measures.objective import Objective
-from src.measures.spectrum import ExtremeEigenvalues, extreme_eigenvalues
 
 Kind = Literal["hessian", "gauss_newton"]
-
-
-@dataclass(frozen=True)
-class HessianSpectrum:
-    """What is known of a spectrum from products with vectors.
-
-    Attributes:
-        kind: ``"hessian"`` or ``"gauss_newton"``.
-        num_parameters: P, rows of the matrix.
-        num_samples: N, samples of the loss.
-        ends: the largest and the smallest eigenvalues.
-        trace: sum of all eigenvalues.
-        density: distribution of all eigenvalues.
-        num_products: matrix-vector products of all three.
-    """
-
-    kind: str
-    num_parameters: int
-    num_samples: int
-    ends: ExtremeEigenvalues
-    trace: Trace
-    density: SpectralDensity
-    num_products: int
-
-    def as_dict(self) -> dict[str, Any]:
-        """As dicts, lists and plain numbers, for JSON."""
-        return asdict(self)
 
 
 def hessian_operator(
     objective: Objective,
     kind: Kind = "hessian",
     dtype: torch.dtype | None = None,
-    progress: Callable[[], None] | None = None,
+    progress: Callable[[], object] | None = None,
 ) -> SymmetricOperator:
     r"""The Hessian H of a data loss, or its Gauss-Newton matrix G, for products with vectors.
 
@@ -71,7 +38,7 @@ def hessian_operator(
     Args:
         objective: L.
         kind: ``"hessian"`` (H) or ``"gauss_newton"`` (G).
-        dtype: of the copy and of the data, e.g. ``torch.float64``; by default as they are.
+        dtype: type of the copy and of the data, e.g. ``torch.float64``; by default as they are.
         progress: called after each product, to advance a progress bar.
 
     Returns:
@@ -86,7 +53,14 @@ def hessian_operator(
     Neural Computation 2002. Products are those of the library curvlinops.
     """
     check_choice("kind", kind, get_args(Kind))
-    curvlinops = _curvlinops()
+    try:
+        with without_jit_warnings():
+            import curvlinops
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            "the Hessian needs the package curvlinops-for-pytorch, which is not installed. Run "
+            '`pip install -e ".[curvature]"`.'
+        ) from error
     operators = {
         "hessian": curvlinops.HessianLinearOperator,
         "gauss_newton": curvlinops.GGNLinearOperator,
@@ -100,62 +74,11 @@ def hessian_operator(
     on_arrays = matrix.to_scipy()
 
     def multiply(vector: Array) -> Array:
-        with torch.inference_mode(False), preserved_rng(), _without_jit_warnings():
+        with torch.inference_mode(False), preserved_rng(), without_jit_warnings():
             return on_arrays.matvec(vector)
 
     precision = max(torch.finfo(weight.dtype).eps for weight in weights)
     return SymmetricOperator(multiply, matrix.shape[0], precision=precision, progress=progress)
-
-
-def hessian_spectrum(
-    objective: Objective,
-    *,
-    num_eigenvalues: int = 5,
-    num_probes: int = 10,
-    lanczos_steps: int = 30,
-    tolerance: float = 1e-3,
-    max_iterations: int = 100,
-    kind: Kind = "hessian",
-    dtype: torch.dtype | None = None,
-    seed: int = 0,
-    progress: Callable[[], None] | None = None,
-) -> HessianSpectrum:
-    """Both ends of the spectrum, trace and spectral density of `hessian_operator`'s matrix.
-
-    Args:
-        objective: the data loss on fixed samples.
-        num_eigenvalues: at each end, see `extreme_eigenvalues`.
-        num_probes: random vectors for the trace, and others for the density.
-        lanczos_steps: products for each vector of the density, see `spectral_density`.
-        tolerance: largest residual of eigenvalues, relative to the largest |eigenvalue|.
-        max_iterations: restarts in search of eigenvalues.
-        kind: ``"hessian"`` or ``"gauss_newton"``.
-        dtype: to compute in; by default that of the network.
-        seed: of all random vectors.
-        progress: called after each product: num_probes * (1 + lanczos_steps) of them, and for
-            the ends perhaps 50 to 100.
-
-    Raises:
-        ImportError: without the package curvlinops.
-        ValueError: an argument out of range, or a product that is not finite.
-    """
-    operator = hessian_operator(objective, kind, dtype, progress)
-    ends = extreme_eigenvalues(
-        operator,
-        num_eigenvalues,
-        tolerance=tolerance,
-        max_iterations=max_iterations,
-        seed=seed,
-    )
-    return HessianSpectrum(
-        kind=kind,
-        num_parameters=operator.shape[0],
-        num_samples=objective.num_samples,
-        ends=ends,
-        trace=trace(operator, num_probes, seed=seed),
-        density=spectral_density(operator, num_probes, lanczos_steps, seed=seed + 1),
-        num_products=operator.num_products,
-    )
 
 
 class _BatchMean(nn.Module):
@@ -179,27 +102,6 @@ def _copy(module: nn.Module, dtype: torch.dtype | None) -> nn.Module:
 
 
 def _converted(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
-    """Floating point numbers in that dtype, labels as they are."""
     if tensor.is_inference():
-        tensor = tensor.clone()  # what was made in inference mode cannot be differentiated
-    return tensor.to(dtype) if tensor.is_floating_point() else tensor
-
-
-def _curvlinops() -> ModuleType:
-    try:
-        with _without_jit_warnings():
-            import curvlinops
-    except ModuleNotFoundError as error:
-        raise ImportError(
-            "the Hessian needs the package curvlinops-for-pytorch, which is not installed. Run "
-            '`pip install -e ".[curvature]"`.'
-        ) from error
-    return curvlinops
-
-
-@contextmanager
-def _without_jit_warnings() -> Iterator[None]:
-    """Without the warning that torch's forward mode, when first used, gives of `torch.jit`."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=r"`torch\.jit\.script` is deprecated")
-        yield
+        tensor = tensor.clone()  # tensors made in inference mode cannot be differentiated
+    return tensor.to(dtype) if tensor.is_floating_point() else tensor  # labels stay

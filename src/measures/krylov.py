@@ -15,7 +15,7 @@ class SymmetricOperator(LinearOperator):
     Args:
         multiply: v [P] -> H v [P].
         size: P.
-        precision: relative rounding error of the numbers that ``multiply`` computes with.
+        precision: relative rounding error of ``multiply``.
         progress: called after each product.
 
     Attributes:
@@ -46,9 +46,8 @@ class SymmetricOperator(LinearOperator):
             self.progress()
         if not np.isfinite(product).all():
             raise ValueError(
-                "products of the Hessian must be finite; got NaN or infinity. The weights or the "
-                "loss are not finite, or too large for this precision: measure before training "
-                "diverges, or in float64."
+                "products of the Hessian must be finite; got NaN or infinity. Measure before "
+                "training diverges, or in float64."
             )
         return product
 
@@ -89,8 +88,3 @@ def lanczos(operator: LinearOperator, start: Array, num_steps: int) -> tuple[Arr
 def random_signs(size: int, number: int, generator: np.random.Generator) -> Iterator[Array]:
     """Vectors [size] of independent signs, -1 or 1 with probability 1/2 each."""
     return (2.0 * generator.integers(0, 2, size) - 1.0 for _ in range(number))
-
-
-def standard_error(samples: list[float]) -> float:
-    """Standard error of the mean of independent samples, at least two."""
-    return float(np.std(samples, ddof=1) / np.sqrt(len(samples)))

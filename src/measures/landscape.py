@@ -1,6 +1,5 @@
 """The loss around the path of a training: on a line, and on the plane closest to the path."""
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from typing import NamedTuple
@@ -8,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from src.checks import check_integer
+from src.checks import check_integer, check_number
 from src.measures.directions import check_fits, moved
 from src.measures.objective import Objective, Weights
 from src.measures.principal_components import PrincipalComponents, State, principal_components
@@ -17,11 +16,10 @@ Progress = Callable[[Iterable], Iterable]
 
 
 class LossOnPlane(NamedTuple):
-    """The loss around a path, and the path.
+    """The loss around a path, and the path; all in float64 on the CPU.
 
     Attributes:
-        a: [n], positions along the first component, in the weights' unit.
-        b: [n], positions along the second.
+        a, b: [n], positions along the two components, in the weights' unit.
         losses: [n, n], the loss at (a[i], b[j]).
         components: the plane, and where the path lies on it or off it.
         path_losses: [T], the loss of each stored network itself. Where a point lies off the
@@ -36,7 +34,7 @@ class LossOnPlane(NamedTuple):
 
 
 class LossOnLine(NamedTuple):
-    """The loss at positions between 0 (start) and 1 (end); both [num_points]."""
+    """The loss at positions from 0 (start) to 1 (end); both [num_points], float64 on the CPU."""
 
     positions: Tensor
     losses: Tensor
@@ -45,10 +43,9 @@ class LossOnLine(NamedTuple):
 def loss_on_plane(
     objective: Objective,
     path: Sequence[State],
-    *,
     resolution: int,
     margin: float = 0.2,
-    progress: Progress | None = None,
+    progress: Progress = iter,
 ) -> LossOnPlane:
     r"""The loss on the plane through the end of a path that fits the path best.
 
@@ -70,16 +67,12 @@ def loss_on_plane(
             path covers along that component.
         progress: wraps the iterable of the n^2 points, as `tqdm.tqdm` does.
 
-    Returns:
-        All in float64 on the CPU.
-
     Raises:
         ValueError: states that do not fit the network, a straight path, an argument out of range
             and what `principal_components` raises.
     """
     check_integer("resolution", resolution, minimum=2)
-    if not math.isfinite(margin) or margin < 0:
-        raise ValueError(f"`margin` must be a finite number of at least 0; got {margin}. Use 0.2.")
+    check_number("margin", margin, minimum=0, fix="0.2")
     network = objective.network
     for state in path:
         check_fits("a state of the path", state, network.state_dict())
@@ -91,17 +84,29 @@ def loss_on_plane(
         )
     end = _placed(path[-1], network)
     moving = {name: tensor for name, tensor in end.items() if tensor.is_floating_point()}
-    directions = [_combined(path, row, moving) for row in components.coefficients.tolist()]
-    a, b = (_positions(c, resolution, margin) for c in components.coordinates.mT)
+    directions: list[Weights] = [{}, {}]  # sum_t c_t (state_t - state_T)
+    for direction, coefficients in zip(directions, components.coefficients.tolist()):
+        for name, tensor in moving.items():
+            origin = path[-1][name].double()
+            steps = (c * (s[name].double() - origin) for c, s in zip(coefficients, path))
+            direction[name] = sum(steps).to(tensor.device)
+    axes = []
+    for coordinates in components.coordinates.mT:
+        low, high = coordinates.min().item(), coordinates.max().item()
+        beyond = margin * (high - low)
+        axes.append(torch.linspace(low - beyond, high + beyond, resolution, dtype=torch.float64))
 
     def loss(point: tuple[float, float]) -> float:
-        weights = moved(moving, *zip(point, directions))
-        return objective.value({**end, **_with_variances(weights)})
+        state = {**end, **moved(moving, *zip(point, directions))}
+        for name, tensor in state.items():
+            if name.endswith("running_var"):
+                state[name] = tensor.clamp(min=0)
+        return objective.value(state)
 
-    points = torch.cartesian_prod(a, b).tolist()
-    losses = [loss(point) for point in (points if progress is None else progress(points))]
-    own = [objective.value(_placed(state, network)) for state in path]
-    return LossOnPlane(a, b, _tensor(losses).view(len(a), len(b)), components, _tensor(own))
+    points = torch.cartesian_prod(*axes).tolist()
+    losses = _tensor([loss(point) for point in progress(points)])
+    own = _tensor([objective.value(_placed(state, network)) for state in path])
+    return LossOnPlane(*axes, losses.view(resolution, resolution), components, own)
 
 
 def loss_on_line(objective: Objective, start: State, end: State, num_points: int) -> LossOnLine:
@@ -117,12 +122,8 @@ def loss_on_line(objective: Objective, start: State, end: State, num_points: int
 
     Args:
         objective: L; the network's own weights do not matter.
-        start: a state of ``objective.network``, as its ``state_dict()`` gives it.
-        end: another.
+        start, end: states of ``objective.network``, as its ``state_dict()`` gives them.
         num_points: positions, with both ends; at least 2.
-
-    Returns:
-        Both in float64 on the CPU.
 
     Raises:
         ValueError: a state that does not fit the network, or too few points.
@@ -131,52 +132,24 @@ def loss_on_line(objective: Objective, start: State, end: State, num_points: int
     network = objective.network
     for state in (start, end):
         check_fits("a state on the line", state, network.state_dict())
+
+    def loss(position: float) -> float:
+        state = {
+            name: torch.lerp(start[name].double(), tensor.double(), position)  # exact at both ends
+            if tensor.is_floating_point()
+            else tensor
+            for name, tensor in end.items()
+        }
+        return objective.value(_placed(state, network))
+
     positions = torch.linspace(0, 1, num_points, dtype=torch.float64)
-    losses = [
-        objective.value(_placed(_between(start, end, position), network))
-        for position in positions.tolist()
-    ]
-    return LossOnLine(positions, _tensor(losses))
-
-
-def _positions(coordinates: Tensor, resolution: int, margin: float) -> Tensor:
-    low, high = coordinates.min().item(), coordinates.max().item()
-    beyond = margin * (high - low)
-    return torch.linspace(low - beyond, high + beyond, resolution, dtype=torch.float64)
-
-
-def _combined(path: Sequence[State], coefficients: list[float], like: Weights) -> Weights:
-    """sum_t c_t (state_t - state_T), float64 on the network's device."""
-
-    def combine(name: str, device: torch.device) -> Tensor:
-        end = path[-1][name].double()
-        return sum(c * (s[name].double() - end) for c, s in zip(coefficients, path)).to(device)
-
-    return {name: combine(name, tensor.device) for name, tensor in like.items()}
-
-
-def _between(start: State, end: State, position: float) -> State:
-    """Exactly the start at 0 and the end at 1."""
-    return {
-        name: torch.lerp(start[name].double(), tensor.double(), position)
-        if tensor.is_floating_point()
-        else tensor
-        for name, tensor in end.items()
-    }
+    return LossOnLine(positions, _tensor([loss(position) for position in positions.tolist()]))
 
 
 def _placed(state: State, network: nn.Module) -> Weights:
     """The state's tensors on the network's device, in its dtypes and memory layout."""
     own = chain(network.named_parameters(), network.named_buffers())
     return {n: torch.empty_like(t).copy_(state[n]) for n, t in own if n in state}
-
-
-def _with_variances(weights: Weights) -> Weights:
-    """With running variances that are at least 0."""
-    return {
-        name: tensor.clamp(min=0) if name.endswith("running_var") else tensor
-        for name, tensor in weights.items()
-    }
 
 
 def _tensor(values: list[float]) -> Tensor:

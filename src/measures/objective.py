@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from src.measures.context import as_written, evaluation_mode, preserved_rng
+from src.measures.context import unchanged
 
 Weights = dict[str, Tensor]
 
@@ -24,7 +24,7 @@ class Objective:
 
     Args:
         network: f, maps a batch of inputs to predictions.
-        criterion: mean of the loss over a batch, as `nn.CrossEntropyLoss()` or `nn.MSELoss()`.
+        criterion: mean of the loss over a batch, such as `nn.CrossEntropyLoss()` or `nn.MSELoss()`.
         data: batches (inputs, targets), on the network's device; at least one.
 
     Raises:
@@ -38,8 +38,7 @@ class Objective:
     def __post_init__(self) -> None:
         if self.num_samples == 0:
             raise ValueError(
-                "a loss needs at least one sample; got none. Pass a list of batches that is not "
-                "empty, e.g. with a larger `num_samples`."
+                "a loss needs at least one sample; got none. Pass a list of batches, not empty."
             )
         if not self.weights():
             raise ValueError(
@@ -60,9 +59,9 @@ class Objective:
     @torch.no_grad()
     def value(self, state: Mapping[str, Tensor] | None = None) -> float:
         """L at these parameters (and buffers), by name; what is not named stays as it is."""
-        state = {} if state is None else dict(state)
+        state = dict(state or {})
         total = 0.0
-        with evaluation_mode(self.network), as_written(self.network), preserved_rng():
+        with unchanged(self.network):
             for inputs, targets in self.data:
                 loss = self.criterion(functional_call(self.network, state, (inputs,)), targets)
                 total += loss.double().item() * len(inputs)
@@ -70,13 +69,7 @@ class Objective:
 
     def gradient(self) -> Weights:
         """dL/dw at the weights as they are now, by name; also within `torch.inference_mode`."""
-        with (
-            evaluation_mode(self.network),
-            as_written(self.network),
-            preserved_rng(),
-            torch.inference_mode(False),
-            torch.enable_grad(),
-        ):
+        with unchanged(self.network), torch.inference_mode(False), torch.enable_grad():
             weights = {name: w.clone().requires_grad_() for name, w in self.weights().items()}
             for batch in self.data:  # tensors made in inference mode cannot be differentiated
                 inputs, targets = (t.clone() if t.is_inference() else t for t in batch)

@@ -10,18 +10,18 @@ from torch import Tensor
 State = Mapping[str, Tensor]
 
 CHUNK = 2**18  # weights of each point that are compared at a time
-STRAIGHT = 1e-12  # of the sum of squares: states in float32 are on a line up to this
+STRAIGHT = 1e-12  # a smaller part of the sum of squares is rounding of states in float32
 
 
 class PrincipalComponents(NamedTuple):
     """The plane through the end of a path that fits its T points best, and the path on it.
 
-    Attributes:
-        coordinates: [T, 2], of each point along the two unit-length components; the end's are 0.
+    Attributes, in float64 on the CPU:
+        coordinates: [T, 2], positions along the two unit-length components; the end's are 0.
         explained_variance: [2], fraction of the sum of squared distances from the end that each
             component accounts for.
         coefficients: [2, T], c with component_k = sum_t c[k, t] (w_t - w_T).
-        distances: [T], of each point from the plane.
+        distances: [T], distances from the plane.
     """
 
     coordinates: Tensor
@@ -47,10 +47,7 @@ def principal_components(states: Sequence[State], names: Iterable[str]) -> Princ
 
     Args:
         states: the points w_1, ..., w_T of the path in order, by name; T of at least 2.
-        names: the tensors that w consists of, others are not read.
-
-    Returns:
-        All in float64 on the CPU.
+        names: names of the tensors that w consists of; others are not read.
 
     Raises:
         ValueError: fewer than two points, a path that never moves or is not finite.
@@ -63,11 +60,17 @@ def principal_components(states: Sequence[State], names: Iterable[str]) -> Princ
         )
     gram = sum(d @ d.mT for d in _differences(states, names))
     total = gram.trace().item()
-    _check_total(total)
+    if not math.isfinite(total) or total == 0:
+        raise ValueError(
+            "the points of a path must be finite and must not all be equal; got a sum of squared "
+            f"distances from the end of {total}. Leave out states after training diverged, or "
+            "store states farther apart."
+        )
     values, vectors = (part.flip(-1)[..., :2] for part in torch.linalg.eigh(gram))
     exists = values > STRAIGHT * total
     lengths = values.where(exists, 1.0).sqrt()
-    vectors = vectors * exists * _signs(vectors)
+    farthest = vectors.gather(0, vectors.abs().argmax(0, keepdim=True))
+    vectors = vectors * exists * farthest.sign()
     off_plane = torch.eye(len(states)).to(gram) - vectors @ vectors.mT
     squared = sum((off_plane @ d).square().sum(1) for d in _differences(states, names))
     return PrincipalComponents(
@@ -84,18 +87,3 @@ def _differences(states: Sequence[State], names: list[str]) -> Iterator[Tensor]:
         for pieces in zip(*(state[name].flatten().split(CHUNK) for state in states)):
             points = torch.stack([piece.to("cpu", torch.float64) for piece in pieces])
             yield points - points[-1]
-
-
-def _signs(vectors: Tensor) -> Tensor:
-    """Of the entry of each column that is largest in absolute value: [1, columns]."""
-    return vectors.gather(0, vectors.abs().argmax(0, keepdim=True)).sign()
-
-
-def _check_total(total: float) -> None:
-    """Raise unless the sum of squared distances from the end is finite and not 0."""
-    if not math.isfinite(total) or total == 0:
-        raise ValueError(
-            "the points of a path must be finite and must not all be equal; got a sum of squared "
-            f"distances from the end of {total}. Leave out states after training diverged, or "
-            "store states farther apart."
-        )

@@ -27,16 +27,12 @@ def relaxed_weight_error(module: nn.Module) -> Tensor:
     errors = relaxed_weight_errors(module)
     if not errors:
         raise ValueError(
-            "`relaxed_weight_error` needs a relaxed layer (`RelaxedLiftingConv` or "
-            f"`RelaxedGroupConv`, ...) or a network with one; got {type(module).__name__} without "
-            "any. Use a relaxed network, or `relaxed_weight_errors`, which is empty for others."
+            f"`relaxed_weight_error` needs a relaxed layer; got {type(module).__name__} without "
+            "any. Use `RelaxedGroupConv`, for example, or a relaxed network, such as model=rgcnn."
         )
     return torch.stack(list(errors.values())).mean()
 
 
 def relaxed_weight_errors(network: nn.Module) -> dict[str, Tensor]:
-    """`relaxed_weight_error` of each relaxed layer by its name in the network, in order.
-
-    Empty for a network without relaxed layers.
-    """
+    """`relaxed_weight_error` of each relaxed layer by its name in the network; maybe empty."""
     return {name: m.relaxed_weight_error() for name, m in relaxed_layers(network).items()}

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.linalg import eigh_tridiagonal
 from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 
-from src.checks import check_integer
+from src.checks import check_integer, wrong
 from src.measures.krylov import Array, SymmetricOperator, lanczos
 
 NORM_STEPS = 5  # Lanczos steps that estimate the norm of a matrix
@@ -62,7 +62,7 @@ def extreme_eigenvalues(
         num_eigenvalues: k at each end; fewer if H has fewer rows.
         tolerance: largest residual, relative to the largest |eigenvalue|; between 0 and 1.
         max_iterations: restarts, of about 2 k products each.
-        seed: of the starting vector.
+        seed: random seed of the starting vector.
 
     Raises:
         ValueError: an argument out of range, or a product that is not finite.
@@ -71,21 +71,34 @@ def extreme_eigenvalues(
     """
     check_integer("num_eigenvalues", num_eigenvalues)
     check_integer("max_iterations", max_iterations)
-    _check_tolerance(tolerance)
+    if not isinstance(tolerance, int | float) or not 0 < tolerance < 1:
+        raise ValueError(wrong("tolerance", "a number between 0 and 1", tolerance, "1e-3"))
     before = operator.num_products
     size, ncv = operator.shape[0], max(4 * num_eigenvalues + 1, 20)  # SciPy's default for 2 k
     if size <= ncv:
         wanted = min(num_eigenvalues, size)
-        values, residuals = _diagonalise(operator)
+        matrix = operator.matmat(np.eye(size))
+        values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
+        residuals = _residuals(vectors, matrix @ vectors, values, 0.0)
         low, high = np.arange(wanted), np.arange(size - wanted, size)
     else:
         wanted = num_eigenvalues
         start = np.random.default_rng(seed).standard_normal(size)
-        mean, norm = _mean_and_norm(operator, start)
+        diagonal, off_diagonal = lanczos(operator, start, NORM_STEPS)
+        norm = np.abs(eigh_tridiagonal(diagonal, off_diagonal, eigvals_only=True)).max()
         options = {"v0": start, "ncv": ncv, "maxiter": max_iterations}
         vectors = _arpack(operator, 2 * wanted, norm, tolerance, **options)
-        values, residuals = _rayleigh_quotients(operator, vectors, norm)
-        low, high = _split(values, wanted, mean)
+        products = np.empty_like(vectors)
+        for column in range(vectors.shape[1]):
+            products[:, column] = operator.matvec(vectors[:, column])
+        values = (vectors * products).sum(0)
+        order = values.argsort()
+        residuals = _residuals(vectors, products, values, norm)[order]
+        values = values[order]
+        indices, lower = np.arange(len(values)), np.arange(len(values)) < wanted
+        if len(values) < 2 * wanted:  # where some are missing, the mean of the spectrum divides:
+            lower = values < diagonal[0]  # v^T H v of a random unit vector v estimates it
+        low, high = indices[lower][:wanted], indices[~lower][-wanted:]
 
     def end(indices: Array) -> SpectrumEnd:
         reached = residuals[indices] <= tolerance
@@ -93,13 +106,6 @@ def extreme_eigenvalues(
         return SpectrumEnd(values[indices].tolist(), residuals[indices].tolist(), converged)
 
     return ExtremeEigenvalues(end(high[::-1]), end(low), operator.num_products - before)
-
-
-def _mean_and_norm(operator: SymmetricOperator, start: Array) -> tuple[float, float]:
-    """Estimates of the mean of the eigenvalues and, from below, of the largest |eigenvalue|."""
-    diagonal, off_diagonal = lanczos(operator, start, NORM_STEPS)
-    nodes = eigh_tridiagonal(diagonal, off_diagonal, eigvals_only=True)
-    return diagonal[0], np.abs(nodes).max()
 
 
 def _arpack(
@@ -121,46 +127,8 @@ def _arpack(
         return getattr(error, "eigenvectors", np.empty((operator.shape[0], 0)))
 
 
-def _rayleigh_quotients(
-    operator: SymmetricOperator, vectors: Array, norm: float
-) -> tuple[Array, Array]:
-    """v^T H v of unit vectors, ascending, and their residuals."""
-    products = np.empty_like(vectors)
-    for column in range(vectors.shape[1]):
-        products[:, column] = operator.matvec(vectors[:, column])
-    values = (vectors * products).sum(0)
-    order = values.argsort()
-    return values[order], _residuals(vectors, products, values, norm)[order]
-
-
-def _diagonalise(operator: SymmetricOperator) -> tuple[Array, Array]:
-    """All eigenvalues, ascending, and their residuals."""
-    matrix = operator.matmat(np.eye(operator.shape[0]))
-    values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
-    return values, _residuals(vectors, matrix @ vectors, values, 0.0)
-
-
 def _residuals(vectors: Array, products: Array, values: Array, norm: float) -> Array:
     """||H v - lambda v|| over the largest |eigenvalue| seen; 0 where H is zero."""
     lengths = np.linalg.norm(products - vectors * values, axis=0)
     largest = max(norm, np.abs(values).max(initial=0.0))
     return lengths / largest if largest > 0 else lengths
-
-
-def _split(values: Array, num_eigenvalues: int, mean: float) -> tuple[Array, Array]:
-    """Indices of the lower and the upper end among ascending values.
-
-    Where some are missing, those above the mean of the spectrum count to the upper end.
-    """
-    indices = np.arange(len(values))
-    if len(values) == 2 * num_eigenvalues:
-        return indices[:num_eigenvalues], indices[num_eigenvalues:]
-    low, high = indices[values < mean], indices[values >= mean]
-    return low[:num_eigenvalues], high[-num_eigenvalues:]
-
-
-def _check_tolerance(tolerance: float) -> None:
-    if not isinstance(tolerance, int | float) or not 0 < tolerance < 1:
-        raise ValueError(
-            f"`tolerance` must be a number between 0 and 1; got {tolerance!r}. Use 1e-3."
-        )

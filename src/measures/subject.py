@@ -1,4 +1,4 @@
-"""What measures are taken of, and what they give."""
+"""The subject of a measure, and its reading."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,13 +14,7 @@ NO_PROGRESS = partial(tqdm, disable=True)
 
 
 class PathPoint(NamedTuple):
-    """The state of a network at one time of its training.
-
-    Attributes:
-        state: parameters and buffers of the network of the module's objective, by name.
-        epochs_trained: when.
-        step: optimizer steps taken until then.
-    """
+    """Parameters and buffers of the objective's network, and when they were stored."""
 
     state: dict[str, Tensor]
     epochs_trained: float
@@ -40,16 +34,16 @@ class Subject:
     Attributes:
         module: with ``net`` (the network), ``network_inputs`` (of a batch), ``objective`` (the data
             loss on batches), ``input_kind`` and ``output_kind`` (how they transform).
-        batches: as the data module gives them, on the module's device.
-        score: the metrics of the test data, where they can be had.
-        path: states along training, the last one the present one, where they were kept.
-        progress: makes a progress bar, with the arguments of `tqdm`.
+        batches: batches as the data module gives them, on the module's device.
+        score: computes the metrics of the test data, where they can be had.
+        path: loads states along training, the last one the present one, where they were kept.
+        progress: makes a progress bar, with the arguments of `tqdm`; none by default.
     """
 
     module: nn.Module
     batches: Sequence[Any]
     score: Callable[[], Mapping[str, float]] | None = None
-    path: Callable[[], list[PathPoint]] | None = None
+    path: Callable[[], list[PathPoint]] = list
     progress: Callable[..., tqdm] = NO_PROGRESS
 
     @property
@@ -58,33 +52,19 @@ class Subject:
         return network_of(self.module)
 
     def inputs(self) -> list[Tensor]:
-        """What the network is given for each batch.
-
-        It is the module's ``network_inputs(batch)``; for a module without, the batch itself or its
-        first part.
-        """
+        """The module's ``network_inputs`` of each batch; without, the batch or its first part."""
         if hasattr(self.module, "network_inputs"):
             return [self.module.network_inputs(batch) for batch in self.batches]
         return [batch if isinstance(batch, Tensor) else batch[0] for batch in self.batches]
 
     def objective(self) -> Objective:
-        """The data loss on the batches.
-
-        Raises:
-            TypeError: if the module does not give one.
-        """
-        if not hasattr(self.module, "objective"):
-            raise TypeError(
-                "a measure of the loss needs a module with a method `objective` (batches -> "
-                f"Objective); got {type(self.module).__name__}. Derive it from BaseModule, or "
-                "leave sharpness, Hessian and landscape out."
-            )
+        """The data loss on the batches."""
         return self.module.objective(self.batches)
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What a measure found.
+    """The result of a measure.
 
     Attributes:
         values: figures by name, as they are logged below ``dynamics/``.

@@ -1,13 +1,13 @@
 """Which symmetry relaxed layers have kept or found, and what imposing it again would cost."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from src.measures.context import as_written, evaluation_mode, preserved_rng
+from src.checks import check_number
+from src.measures.context import preserved_rng, unchanged
 from src.models.components.gcnn.relaxation import (
     Relaxable,
     pairwise_differences,
@@ -18,21 +18,17 @@ from src.models.components.gcnn.relaxation import (
 from src.models.components.gcnn.relaxed import RelaxedLayer
 from src.models.components.translation import RelaxedTranslationConv
 
-Scores = Mapping[str, float]
-TOLERANCE = 0.01  # of the mean weight
+TOLERANCE = 0.01  # relative to the mean weight
 
 
 @dataclass(frozen=True)
 class GroupSymmetry:
-    """What a layer relaxed over a group makes of the group's elements.
+    """How a layer relaxed over a group treats the group's elements.
 
     Attributes:
         group: the group's name.
-        differences: [|G|][|G|], see `element_differences`.
-        departures: [|G|], see `element_departures`.
-        alike: the elements, in classes that the layer treats alike, see `elements_alike`.
-        kept: the elements that the layer is still equivariant to: those of a departure within
-            the tolerance. The identity always is.
+        differences, departures, alike: see `element_differences`, ...
+        kept: elements that the layer is still equivariant to, of a departure within the tolerance.
     """
 
     group: str
@@ -44,13 +40,7 @@ class GroupSymmetry:
 
 @dataclass(frozen=True)
 class LayerSymmetry:
-    """How symmetric a relaxed layer is.
-
-    Attributes:
-        relaxed_weight_error: see `src.measures.relaxed_weight_error`.
-        symmetric_fraction: see `symmetric_fraction`.
-        over_group: for a layer relaxed over a group (`RelaxedLayer`), else None.
-    """
+    """How symmetric a relaxed layer is; ``over_group`` for a `RelaxedLayer` alone."""
 
     relaxed_weight_error: float
     symmetric_fraction: float
@@ -58,77 +48,53 @@ class LayerSymmetry:
 
 
 @dataclass(frozen=True)
-class ScoreChange:
-    """A score of a network, of its projection, and the second minus the first."""
-
-    before: float
-    after: float
-    difference: float
-
-
-@dataclass(frozen=True)
 class NetworkSymmetry:
-    """`dataclasses.asdict` makes plain dicts, lists and numbers of it.
-
-    Attributes:
-        layers: of each relaxed layer, by its name in the network.
-        scores: by name; empty where no score was asked for.
-    """
+    """Symmetry of relaxed layers, and scores ``before`` and ``after`` the projection, by name."""
 
     layers: dict[str, LayerSymmetry]
-    scores: dict[str, ScoreChange]
+    scores: dict[str, dict[str, float]]
 
 
 def symmetry(
     network: nn.Module,
-    score: Callable[[], Scores] | None = None,
+    score: Callable[[], Mapping[str, float]] | None = None,
     *,
     tolerance: float = TOLERANCE,
 ) -> NetworkSymmetry:
     """The symmetry of every relaxed layer, and what projecting the network onto it costs.
 
-    Measured in eval mode, without gradients. Parameters, buffers, modes, random states and the
-    layers' relaxation are afterwards what they were.
+    The projection makes every relaxed layer strict (theta = 0, see `Relaxable`): its relaxed
+    weights are replaced by their means, which are the nearest strict ones; see
+    `symmetric_fraction` for when the kernel is the nearest strict one too. All else stays: norms
+    keep the running statistics of the network before.
+
+    Measured in eval mode, without gradients; the network and random states do not change.
 
     Args:
         network: a network with at least one relaxed layer.
         score: gives scores of the network as it stands when called, by name, such as its accuracy
-            on fixed data; called before and after the projection (see `projected`), from the same
-            random state.
+            on fixed data; called before and after the projection, from the same random state.
         tolerance: differences between elements that count as none, relative to the mean weight.
 
     Raises:
-        ValueError: if there is no relaxed layer, ``tolerance`` is negative, or the two calls of
-            ``score`` name different scores.
+        ValueError: if there is no relaxed layer, or ``tolerance`` is negative.
     """
-    _check_tolerance(tolerance)
-    _check_relaxed(network)
-    found = relaxed_layers(network).items()
-    with evaluation_mode(network), as_written(network), torch.no_grad():
-        layers = {name: _layer_symmetry(layer, tolerance) for name, layer in found}
-        before = _scored(score)
-        with projected(network):
-            after = _scored(score)
-    return NetworkSymmetry(layers, _changes(before, after))
+    check_number("tolerance", tolerance, minimum=0, fix=f"{TOLERANCE}")
 
+    def scores() -> dict[str, float]:
+        with preserved_rng():
+            return {} if score is None else {n: float(value) for n, value in score().items()}
 
-@contextmanager
-def projected(network: nn.Module) -> Iterator[nn.Module]:
-    """The network with every relaxed layer made strict (theta = 0, see `Relaxable`).
-
-    Its relaxed weights are replaced by their means, which are the nearest strict ones; see
-    `symmetric_fraction` for when the kernel is the nearest strict one too. All else stays: norms
-    keep the running statistics of the network before.
-
-    Yields:
-        The network; on leaving, its layers are as relaxed as they were.
-
-    Raises:
-        ValueError: if there is no relaxed layer.
-    """
-    _check_relaxed(network)
-    with relaxed_by(network, 0.0):
-        yield network
+    with unchanged(network), torch.no_grad():
+        layers = {n: _of_layer(layer, tolerance) for n, layer in relaxed_layers(network).items()}
+        before = scores()
+        with relaxed_by(network, 0.0):
+            after = scores()
+    changes = {
+        name: {"before": old, "after": after[name], "difference": after[name] - old}
+        for name, old in before.items()
+    }
+    return NetworkSymmetry(layers, changes)
 
 
 @torch.no_grad()
@@ -164,10 +130,9 @@ def element_departures(layer: RelaxedLayer) -> Tensor:
     Returns:
         [|G|], without unit; zero at the identity.
     """
-    cayley = layer.group.cayley
 
     def difference(weights: Tensor) -> Tensor:
-        moved = weights[..., cayley.to(weights.device)]  # [..., r, g]: w(r g)
+        moved = weights[..., layer.group.cayley.to(weights.device)]  # [..., r, g]: w(r g)
         return (moved - weights[..., None, :]).abs().mean(-1)
 
     return _mean_over_weights(layer, difference)
@@ -178,13 +143,8 @@ def elements_alike(differences: Tensor, tolerance: float = TOLERANCE) -> list[li
 
     Elements are together where a chain of others leads from one to the next, each step within
     the tolerance. For a layer that is equivariant to a subgroup H alone these are the cosets H g.
-
-    Args:
-        differences: [|G|, |G|], see `element_differences`.
-        tolerance: the largest difference that counts as none.
-
-    Returns:
-        Classes of elements, each in order, the classes in the order of their first elements.
+    Differences are those of `element_differences`, [|G|, |G|]. Each class is in order, and the
+    classes are in the order of their first elements.
     """
     near = (differences <= tolerance).to(torch.float64).cpu()
     joined = torch.matrix_power(near, max(len(near) - 1, 1)) > 0
@@ -211,34 +171,36 @@ def symmetric_fraction(layer: Relaxable) -> float:
     Returns:
         A number without unit.
     """
-    if isinstance(layer, RelaxedTranslationConv):
-        return _fraction_over_positions(layer)
-    kernel = layer.expanded_kernel().cpu().double()
+    over_positions = isinstance(layer, RelaxedTranslationConv)
+
+    def kernel() -> Tensor:  # over positions: the weights alone, [L, H W]
+        found = layer.effective_weights().flatten(1) if over_positions else layer.expanded_kernel()
+        return found.cpu().double()
+
+    def energy(found: Tensor) -> float:
+        if not over_positions:
+            return found.square().sum().item()
+        banks = layer.weight.flatten(1).cpu().double()  # their products, so no kernel is built
+        return (found * (banks @ banks.t() @ found)).sum().item()
+
+    whole = kernel()
     with relaxed_by(layer, 0.0):
-        strict = layer.expanded_kernel().cpu().double()
-    return _one_minus(_energy(kernel - strict), _energy(kernel))
+        rest = energy(whole - kernel())
+    return 1.0 - rest / energy(whole) if rest else 1.0
 
 
-def _fraction_over_positions(layer: RelaxedTranslationConv) -> float:
-    """With the products <psi_l, psi_m>, so that no kernel is built."""
-    banks = layer.weight.flatten(1).cpu().double()
-    products = banks @ banks.t()
-    weights = layer.effective_weights().flatten(1).cpu().double()
-    with relaxed_by(layer, 0.0):
-        strict = layer.effective_weights().flatten(1).cpu().double()
-
-    def energy(maps: Tensor) -> float:
-        return (maps * (products @ maps)).sum().item()
-
-    return _one_minus(energy(weights - strict), energy(weights))
-
-
-def _energy(kernel: Tensor) -> float:
-    return kernel.square().sum().item()
-
-
-def _one_minus(part: float, whole: float) -> float:
-    return 1.0 - part / whole if part else 1.0
+def _of_layer(layer: Relaxable, tolerance: float) -> LayerSymmetry:
+    over_group = None
+    if isinstance(layer, RelaxedLayer):
+        differences, departures = element_differences(layer), element_departures(layer).tolist()
+        over_group = GroupSymmetry(
+            group=layer.group.name,
+            differences=differences.tolist(),
+            departures=departures,
+            alike=elements_alike(differences, tolerance),
+            kept=[r for r, departure in enumerate(departures) if departure <= tolerance],
+        )
+    return LayerSymmetry(layer.relaxed_weight_error().item(), symmetric_fraction(layer), over_group)
 
 
 def _mean_over_weights(layer: RelaxedLayer, difference: Callable[[Tensor], Tensor]) -> Tensor:
@@ -246,53 +208,3 @@ def _mean_over_weights(layer: RelaxedLayer, difference: Callable[[Tensor], Tenso
     weights, biases = layer.effective_weights(), layer.effective_biases()
     parts = [difference(w).mean(0) for w in (weights, biases) if w is not None]
     return relative_to_mean(sum(parts), weights)
-
-
-def _layer_symmetry(layer: Relaxable, tolerance: float) -> LayerSymmetry:
-    over_group = _group_symmetry(layer, tolerance) if isinstance(layer, RelaxedLayer) else None
-    return LayerSymmetry(layer.relaxed_weight_error().item(), symmetric_fraction(layer), over_group)
-
-
-def _group_symmetry(layer: RelaxedLayer, tolerance: float) -> GroupSymmetry:
-    differences, departures = element_differences(layer), element_departures(layer).tolist()
-    return GroupSymmetry(
-        group=layer.group.name,
-        differences=differences.tolist(),
-        departures=departures,
-        alike=elements_alike(differences, tolerance),
-        kept=[r for r, departure in enumerate(departures) if departure <= tolerance],
-    )
-
-
-def _scored(score: Callable[[], Scores] | None) -> dict[str, float]:
-    if score is None:
-        return {}
-    with preserved_rng():
-        return {name: float(value) for name, value in score().items()}
-
-
-def _changes(before: Scores, after: Scores) -> dict[str, ScoreChange]:
-    if before.keys() != after.keys():
-        raise ValueError(
-            "`score` must name the same scores before and after the projection; got "
-            f"{sorted(before)} and {sorted(after)}. Give every score at each call."
-        )
-    return {n: ScoreChange(score, after[n], after[n] - score) for n, score in before.items()}
-
-
-def _check_relaxed(network: nn.Module) -> None:
-    if not relaxed_layers(network):
-        raise ValueError(
-            "a network must have a relaxed layer (`RelaxedGroupConv`, `RelaxedTranslationConv`, "
-            f"...), because others have no strict projection; got {type(network).__name__} "
-            "without any. Measure a relaxed network, such as model=rgcnn."
-        )
-
-
-def _check_tolerance(tolerance: object) -> None:
-    is_number = isinstance(tolerance, int | float) and not isinstance(tolerance, bool)
-    if not is_number or not tolerance >= 0:
-        raise ValueError(
-            "`tolerance`, relative to the mean weight, must be a number of at least 0; got "
-            f"{tolerance!r}. Use {TOLERANCE}."
-        )

@@ -25,22 +25,13 @@ class ClassificationModule(BaseModule):
     counting the same also where batches differ in size:
 
     - ``train/loss`` (L), ``train/cross_entropy``, ``train/acc``, all while the weights move;
-      ``train/penalty``: the penalty, without alpha, of the weights at the end of the epoch.
     - ``val/loss``, ``val/acc``, ``test/loss``, ``test/acc``; these losses are the cross-entropy
       alone, so that networks compare whatever their alpha.
 
-    Accuracies are fractions of correctly labelled samples.
-
     Args:
         net: maps images to logits ``[B, num_classes]``.
-        optimizer: see `BaseModule`.
-        scheduler: see `BaseModule`.
         num_classes: number of labels.
-        training: `scheduler_interval`, `alpha`, `relaxation`, `monitor`, `monitor_mode`, `compile`
-            and `channels_last` of `BaseModule`.
-
-    Raises:
-        TypeError, ValueError: if an argument has another type or lies outside its range.
+        training: the other arguments of `BaseModule`.
     """
 
     input_kind, output_kind = "scalar", "invariant"  # how a group acts on them
@@ -55,12 +46,9 @@ class ClassificationModule(BaseModule):
         **training: Any,
     ) -> None:
         super().__init__(net, optimizer, scheduler, **training)
-        self.accuracies = nn.ModuleDict(
-            {
-                split: MulticlassAccuracy(num_classes, average="micro")
-                for split in ("train_", "val_", "test_")  # `train` is a method of modules
-            }
-        )
+        splits = ("train_", "val_", "test_")  # `train` is a method of modules
+        accuracies = {split: MulticlassAccuracy(num_classes, average="micro") for split in splits}
+        self.accuracies = nn.ModuleDict(accuracies)
 
     def network_inputs(self, batch: Batch) -> Tensor:
         """The images ``[B, C, H, W]`` of a batch."""
@@ -71,22 +59,19 @@ class ClassificationModule(BaseModule):
         return Objective(self.net, nn.CrossEntropyLoss(), list(batches))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The loss L of a batch."""
-        cross_entropy = self._measure("train", batch)
+        cross_entropy = self._cross_entropy("train", batch)
         loss = self._penalised(cross_entropy)
         self._log_mean("train/cross_entropy", cross_entropy, len(batch[1]))
         self._log_mean("train/loss", loss, len(batch[1]))
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Cross-entropy and accuracy on validation data."""
-        self._log_mean("val/loss", self._measure("val", batch), len(batch[1]))
+        self._log_mean("val/loss", self._cross_entropy("val", batch), len(batch[1]))
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Cross-entropy and accuracy on test data."""
-        self._log_mean("test/loss", self._measure("test", batch), len(batch[1]))
+        self._log_mean("test/loss", self._cross_entropy("test", batch), len(batch[1]))
 
-    def _measure(self, split: str, batch: Batch) -> Tensor:
+    def _cross_entropy(self, split: str, batch: Batch) -> Tensor:
         """Cross-entropy of a batch; its accuracy is logged."""
         images, labels = batch
         logits = self(images)

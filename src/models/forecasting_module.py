@@ -5,12 +5,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from lightning import LightningDataModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from src.checks import check_integer
+from src.checks import check_integer, wrong
 from src.measures import ForecastScores, Objective
 from src.models.base_module import BaseModule
 from src.models.components.gcnn.caching import kernels_built_once
@@ -30,39 +29,28 @@ class ForecastingModule(BaseModule):
               + \alpha \, \text{penalty}
 
     with s the buffer ``velocity_scale``, in which the network works: inputs are divided by it
-    and outputs multiplied. It is set when training starts, to the data module's
-    ``velocity_scale`` (the root mean square of the training frames), and kept in checkpoints;
-    without a data module it stays what it is, at first 1.
+    and outputs multiplied. When training starts it is set to the data module's
+    ``velocity_scale`` (the root mean square of the training frames); checkpoints keep it.
 
     Batches are windows ``[B, T, 2, H, W]`` in cells per time unit; T - n frames are forecast.
     Logged per epoch, every sample counting the same also where batches differ in size:
 
     - ``train/loss`` (L) and ``train/mse``, its first term, both while the weights move;
-      ``train/penalty``: the penalty, without alpha, of the weights at the end of the epoch.
-    - ``val/loss``: the first term of L alone, so that networks compare whatever their alpha;
-      ``val/rmse``.
-    - ``data/equivariance_error``, once, where the data module has one.
+    - ``val/loss``, the first term of L alone, so that networks compare whatever their alpha, and
+      ``val/rmse``;
+    - ``data/equivariance_error``, once, where the data module has one;
     - ``test/<score>``, all of `src.measures.ForecastScores` on the first test loader, and
       ``test/<name>/<score>`` on the others, named by ``test_names`` of the data module, as in
       ``test/domain/rmse``. RMSE, energy and divergence are in cells and time units.
 
+    Args:
+        net: maps [B, 2 n, H, W], channels ordered (time, component), to [B, 2, H, W].
+        num_inputs: n, as in the data module.
+        teacher_forcing: whether the network gets the true frames, not its own, in training.
+        training: the other arguments of `BaseModule`.
+
     Reference: Wang, Walters, Yu, Approximately equivariant networks for imperfectly symmetric
     dynamics, ICML 2022.
-
-    Args:
-        net: maps n frames ``[B, 2 n, H, W]``, channels ordered (time, component), to the next
-            ``[B, 2, H, W]``.
-        optimizer: see `BaseModule`.
-        scheduler: see `BaseModule`.
-        num_inputs: n, as in the data module.
-        teacher_forcing: whether the network gets the true frames, instead of its own, in
-            training. Validation and test are always autoregressive.
-        training: `scheduler_interval`, `alpha`, `relaxation`, `monitor`, `monitor_mode`, `compile`
-            and `channels_last` of `BaseModule`.
-
-    Raises:
-        TypeError, ValueError: if an argument has another type or lies outside its range; if
-            windows, data module or the network's output do not fit.
     """
 
     input_kind, output_kind = "vector", "vector"  # how a group acts on them
@@ -91,12 +79,22 @@ class ForecastingModule(BaseModule):
         datamodule = self.trainer.datamodule
         if datamodule is None:
             return
-        _check_num_inputs(self.num_inputs, datamodule)
+        given = getattr(datamodule, "num_inputs", self.num_inputs)
+        if given != self.num_inputs:
+            raise ValueError(
+                "`num_inputs` of the model must be that of the data; got "
+                f"model.num_inputs={self.num_inputs} and data.num_inputs={given}. Set both to the "
+                "same number of frames."
+            )
         if stage == "fit":
-            self.velocity_scale.fill_(_scale_of(datamodule))
+            scale = getattr(datamodule, "velocity_scale", None)
+            if not isinstance(scale, int | float) or not 0 < scale < math.inf:
+                rule, fix = "the RMS of the training frames, above 0", "data=smoke_level"
+                raise ValueError(wrong("velocity_scale", rule, scale, fix))
+            self.velocity_scale.fill_(scale)
 
     def on_train_start(self) -> None:
-        """Tell the loggers how far the data themselves are from equivariant, where it is known."""
+        """Also log how far the data themselves are from equivariant, where it is known."""
         super().on_train_start()
         error = getattr(self.trainer.datamodule, "equivariance_error", None)
         if error is None or self.trainer.global_step > 0 or not self.trainer.is_global_zero:
@@ -120,19 +118,11 @@ class ForecastingModule(BaseModule):
         return Objective(Rollout(self.net, horizon), nn.MSELoss(), data)
 
     def forecast(self, window: Tensor) -> Tensor:
-        """Forecast all frames of windows but the first ``num_inputs``, which alone are read.
-
-        Args:
-            window: [B, T, 2, H, W], in cells per time unit.
-
-        Returns:
-            [B, T - num_inputs, 2, H, W], in cells per time unit.
-        """
+        """[B, T, 2, H, W] -> [B, T - num_inputs, 2, H, W], from the first frames alone."""
         self._check_window(window)
         return self._roll_out(window / self.velocity_scale) * self.velocity_scale
 
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
-        """The loss L of a batch."""
         self._check_window(batch)
         frames = batch / self.velocity_scale
         forecast = self._roll_out(frames, teacher_forcing=self.teacher_forcing)
@@ -143,30 +133,25 @@ class ForecastingModule(BaseModule):
         return loss
 
     def validation_step(self, batch: Tensor, batch_idx: int) -> None:
-        """Error of the forecasts of validation windows."""
         forecast = self._score("val", batch)
         error = (forecast - batch[:, self.num_inputs :]) / self.velocity_scale
         self._log_mean("val/loss", error.square().mean(), len(batch))
 
     def on_validation_epoch_start(self) -> None:
-        """Start the scores anew."""
         self._scores.clear()
 
     def on_validation_epoch_end(self) -> None:
-        """Log the error over all validation windows."""
         rmse = self._scores["val"].compute()["rmse"]
         self.log("val/rmse", rmse, prog_bar=True, sync_dist=True)
 
-    def on_test_epoch_start(self) -> None:
-        """Start the scores anew."""
-        self._scores.clear()
+    on_test_epoch_start = on_validation_epoch_start
 
     def test_step(self, batch: Tensor, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Scores of the forecasts of test windows."""
-        self._score(self._test_prefix(dataloader_idx), batch)
+        names = getattr(self.trainer.datamodule, "test_names", ())
+        prefixes = {i: f"test/{name}" for i, name in enumerate(names)} | {0: "test"}
+        self._score(prefixes.get(dataloader_idx, f"test/loader_{dataloader_idx}"), batch)
 
     def on_test_epoch_end(self) -> None:
-        """Log the scores over all windows of each test loader."""
         for prefix, scores in self._scores.items():
             values = {f"{prefix}/{name}": value for name, value in scores.compute().items()}
             self.log_dict(values, sync_dist=True)
@@ -177,7 +162,12 @@ class ForecastingModule(BaseModule):
 
         def step(inputs: Tensor) -> Tensor:
             output = self(inputs)
-            _check_output(output, truth[:, 0])
+            if output.shape != truth[:, 0].shape:
+                raise ValueError(
+                    "the network must give the next velocity frame, [batch, 2, height, width] = "
+                    f"{list(truth[:, 0].shape)}; got {list(output.shape)}. Use a network of two "
+                    "output channels that keeps height and width."
+                )
             return output
 
         with kernels_built_once(self.net):
@@ -192,12 +182,6 @@ class ForecastingModule(BaseModule):
         self._scores[prefix].update(forecast.detach(), truth, last)
         return forecast
 
-    def _test_prefix(self, index: int) -> str:
-        if index == 0:
-            return "test"
-        names = getattr(self.trainer.datamodule, "test_names", ())
-        return f"test/{names[index] if index < len(names) else f'loader_{index}'}"
-
     def _check_window(self, window: Tensor) -> None:
         if not isinstance(window, Tensor) or window.ndim != 5 or window.shape[2] != 2:
             got = list(window.shape) if isinstance(window, Tensor) else type(window).__name__
@@ -211,33 +195,3 @@ class ForecastingModule(BaseModule):
                 f"got windows of {window.shape[1]} frames and num_inputs={self.num_inputs}. Use "
                 f"windows of at least {self.num_inputs + 1} frames, or fewer inputs."
             )
-
-
-def _check_output(output: Tensor, truth: Tensor) -> None:
-    if output.shape != truth.shape:
-        raise ValueError(
-            "the network must give the next velocity frame, [batch, 2, height, width] = "
-            f"{list(truth.shape)}; got {list(output.shape)}. Use a network of two output channels "
-            "that keeps height and width."
-        )
-
-
-def _check_num_inputs(num_inputs: int, datamodule: LightningDataModule) -> None:
-    given = getattr(datamodule, "num_inputs", num_inputs)
-    if given != num_inputs:
-        raise ValueError(
-            "`num_inputs` of the model must be that of the data; got "
-            f"model.num_inputs={num_inputs} and data.num_inputs={given}. Set both to the same "
-            "number of frames."
-        )
-
-
-def _scale_of(datamodule: LightningDataModule) -> float:
-    scale = getattr(datamodule, "velocity_scale", None)
-    if not isinstance(scale, int | float) or not math.isfinite(scale) or scale <= 0:
-        raise ValueError(
-            "the data module must have a `velocity_scale`, the root mean square of the training "
-            f"frames, above 0; got {scale!r}. Use velocities that are not all zero, such as "
-            "data=smoke_level."
-        )
-    return float(scale)

@@ -1,39 +1,33 @@
-"""Pictures of velocity fields: speed as colour, direction as arrows, one scale for all of them.
+"""Figures of velocity fields: speed as colour, direction as arrows, one scale for all of them.
 
 Rows of cells run upwards (y), as smoke that rises does; columns run to the right (x).
 """
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from src.plots.style import add_colorbar, hide_frame, rendered, save_gif
+from src.data.samples import spread
+from src.files import write_bytes
+from src.plots.style import (
+    LABEL_SIZE,
+    SEQUENTIAL,
+    TITLE_SIZE,
+    add_colorbar,
+    hide_frame,
+    new_figure,
+    save_figure,
+)
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.image import AxesImage
-    from matplotlib.quiver import Quiver
 
-COLORMAP = "viridis"
-LABEL = "speed (cells per time unit)"
 ARROWS = 11  # along each side, about
 INCHES = 1.7  # side of one field
-GIF_DOTS_PER_INCH = 70
-
-
-class _Panel(NamedTuple):
-    """What shows one field."""
-
-    image: "AxesImage"
-    arrows: "Quiver"
-
-    def show(self, field: np.ndarray, limit: float) -> None:
-        """Show another field [2, H, W]."""
-        self.image.set_data(np.hypot(*field))
-        self.arrows.set_UVC(*_arrows(field, limit))
+SIMULATIONS, TIMES, PICTURES = 4, 6, 40  # of a set: rows, columns, pictures of the animation
 
 
 def plot_fields(
@@ -43,17 +37,11 @@ def plot_fields(
     title: str,
     limit: float | None = None,
 ) -> "Figure":
-    """Draw a table of velocity fields.
+    """Draw a table of velocity fields [rows, columns, 2, H, W], in cells per time unit.
 
-    Args:
-        fields: [rows, columns, 2, H, W], in cells per time unit.
-        row_labels: one per row.
-        column_labels: one per column.
-        title: the figure's title.
-        limit: the largest speed that the colours tell; by default the largest that there is.
+    `limit` is the largest speed on the colour scale; by default the largest that there is.
     """
-    figure, _ = _table(fields, row_labels, column_labels, title, _limit(fields, limit))
-    return figure
+    return _table(fields, row_labels, column_labels, title, _limit(fields, limit))[0]
 
 
 def animate_fields(
@@ -61,32 +49,64 @@ def animate_fields(
     row_labels: Sequence[str],
     column_labels: Sequence[str],
     titles: Sequence[str],
-    path: str | Path,
+    path: Path,
     limit: float | None = None,
-    seconds: float = 0.2,
 ) -> None:
     """Write a table of velocity fields that move, as an animated GIF.
 
-    Args:
-        fields: [rows, columns, T, 2, H, W], in cells per time unit.
-        row_labels: one per row.
-        column_labels: one per column.
-        titles: T titles of the figure, one per picture.
-        path: of the file.
-        limit: as in `plot_fields`.
-        seconds: how long each picture is shown.
+    The arguments are those of `plot_fields`, with fields [rows, columns, T, 2, H, W] and a title
+    for each of the T pictures.
     """
+    from PIL import Image
+
     limit = _limit(fields, limit)
     figure, panels = _table(fields[:, :, 0], row_labels, column_labels, titles[0], limit)
-    rendered(figure, GIF_DOTS_PER_INCH)
+    figure.draw_without_rendering()
     figure.set_layout_engine("none")  # so that nothing moves but the fields
     pictures = []
     for time, title in enumerate(titles):
-        figure.suptitle(title, fontsize=11)
-        for place, panel in panels.items():
-            panel.show(fields[place][time], limit)
-        pictures.append(rendered(figure, GIF_DOTS_PER_INCH))
-    save_gif(pictures, path, seconds)
+        figure.suptitle(title, fontsize=TITLE_SIZE)
+        for place, (image, arrows) in panels.items():
+            image.set_data(np.hypot(*fields[place][time]))
+            arrows.set_UVC(*_arrows(fields[place][time], limit))
+        buffer = io.BytesIO()
+        figure.savefig(buffer, dpi=70)
+        # This method keeps rare colours, such as those of the scale's end.
+        colors = Image.Quantize.MAXCOVERAGE
+        pictures.append(Image.open(buffer).convert("RGB").quantize(256, colors))
+    first, *others = pictures
+    buffer = io.BytesIO()
+    first.save(buffer, "gif", save_all=True, append_images=others, duration=200, loop=0)
+    write_bytes(path, buffer.getvalue())
+
+
+def plot_set(
+    velocities: Any, titles: Sequence[str], path_without_suffix: Path
+) -> tuple[Path, Path]:
+    """Write a figure and an animation of a set of plumes, of at most four simulations.
+
+    Simulations and frames are chosen at equal distances, the first and the last among them.
+
+    Args:
+        velocities: [S, T, 2, H, W] in cells per time unit, an array or part of a file like one;
+            only the chosen simulations are read.
+        titles: one per simulation.
+        path_without_suffix: where the files go.
+
+    Returns:
+        Paths of the figure (.png; simulations by row, times by column) and the animation (.gif).
+    """
+    simulations = spread(velocities.shape[0], SIMULATIONS)
+    times = spread(velocities.shape[1], PICTURES)
+    fields = np.stack([np.asarray(velocities[s])[times] for s in simulations])
+    names = [titles[s] for s in simulations]
+    png, gif = (Path(f"{path_without_suffix}{suffix}") for suffix in (".png", ".gif"))
+    columns = spread(len(times), TIMES)
+    frames = [f"frame {time}" for time in times]
+    shown = [frames[column] for column in columns]
+    save_figure(plot_fields(fields[:, columns], names, shown, "Velocity"), png)
+    animate_fields(fields[None], [""], names, [f"Velocity, {frame}" for frame in frames], gif)
+    return png, gif
 
 
 def _table(
@@ -95,45 +115,37 @@ def _table(
     column_labels: Sequence[str],
     title: str,
     limit: float,
-) -> "tuple[Figure, dict[tuple[int, int], _Panel]]":
-    from matplotlib.figure import Figure
-
+) -> tuple["Figure", dict[tuple[int, ...], tuple[Any, Any]]]:
+    """A figure of fields [rows, columns, 2, H, W]; at each place, its image and its arrows."""
     rows, columns = fields.shape[:2]
-    height = INCHES * rows + 0.8
-    figure = Figure(figsize=(INCHES * columns + 1.6, height), layout="constrained")
-    all_axes = figure.subplots(rows, columns, squeeze=False)
-    panels = {
-        place: _draw(all_axes[place], fields[place], limit) for place in np.ndindex(rows, columns)
-    }
+    size = INCHES * columns + 1.6, INCHES * rows + 0.8
+    figure, all_axes = new_figure(*size, title, rows, columns)
+    step = _step(fields.shape[-2:])
+    y, x = (np.arange(step // 2, size, step) for size in fields.shape[-2:])
+    panels = {}
+    for place in np.ndindex(rows, columns):
+        axes, speed = all_axes[place], np.hypot(*fields[place])
+        image = axes.imshow(speed, cmap=SEQUENTIAL, vmin=0, vmax=limit, origin="lower")
+        axes.set(xticks=[], yticks=[])
+        hide_frame(axes)
+        arrows = axes.quiver(
+            *(x, y, *_arrows(fields[place], limit)),
+            color="white",
+            angles="xy",
+            scale_units="xy",
+            scale=limit / step,  # an arrow of that speed reaches the next one
+            width=0.008,
+            minlength=0,  # no dots where the fluid rests
+        )
+        panels[place] = image, arrows
     for axes, label in zip(all_axes[0], column_labels):
-        axes.set_title(label, fontsize=9, pad=4)
+        axes.set_title(label, fontsize=LABEL_SIZE, pad=4)
     for axes, label in zip(all_axes[:, 0], row_labels):
-        axes.set_ylabel(label, fontsize=9)
-    figure.suptitle(title, fontsize=11)
+        axes.set_ylabel(label, fontsize=LABEL_SIZE)
     exceeded = np.nanmax(np.hypot(fields[:, :, 0], fields[:, :, 1]), initial=0) > limit
-    extend = "max" if exceeded else "neither"
-    add_colorbar(figure, panels[0, 0].image, all_axes, LABEL, height, extend)
+    extend, label = "max" if exceeded else "neither", "speed (cells per time unit)"
+    add_colorbar(figure, panels[0, 0][0], all_axes, label, extend=extend)
     return figure, panels
-
-
-def _draw(axes: "Axes", field: np.ndarray, limit: float) -> _Panel:
-    speed = np.hypot(*field)
-    image = axes.imshow(speed, cmap=COLORMAP, vmin=0, vmax=limit, origin="lower")
-    axes.set_xticks([])
-    axes.set_yticks([])
-    hide_frame(axes)
-    step = _step(speed.shape)
-    y, x = (np.arange(step // 2, size, step) for size in speed.shape)
-    arrows = axes.quiver(
-        *(x, y, *_arrows(field, limit)),
-        color="white",
-        angles="xy",
-        scale_units="xy",
-        scale=limit / step,  # an arrow of that speed reaches the next one
-        width=0.008,
-        minlength=0,  # no dots where the fluid rests
-    )
-    return _Panel(image, arrows)
 
 
 def _arrows(field: np.ndarray, limit: float) -> np.ndarray:

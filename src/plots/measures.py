@@ -1,33 +1,34 @@
 """One figure for each measure of a checkpoint, drawn from what it found."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from src.measures import Reading
 from src.models.components.gcnn.groups import make_group
-from src.plots.style import add_colorbar, hide_frame
+from src.plots.style import (
+    COLORS,
+    LABEL_SIZE,
+    SEQUENTIAL,
+    TICK_SIZE,
+    add_colorbar,
+    hide_frame,
+    new_figure,
+    style_axes,
+)
 from src.plots.weights import element_labels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SEQUENTIAL = "viridis"
-MAX_ANNOTATED = 16  # group elements; maps of more carry no numbers
-CONTOURS = 14
+MAX_ANNOTATED = 16  # group elements; maps of more carry no labels
 LARGEST = 10  # losses on the plane beyond so many times the largest of the path look alike
 
 
 def draw(measure: str, reading: Reading, title: str) -> "Figure | None":
-    """The figure of a measure; None where it has none, or found nothing to draw.
-
-    Args:
-        measure: its name, as in ``configs/measure``.
-        reading: what it found.
-        title: of which network.
-    """
+    """The figure of a measure of ``configs/measure``; None where it found nothing to draw."""
     drawer = DRAWERS.get(measure)
     return None if drawer is None else drawer(reading, title)
 
@@ -36,30 +37,35 @@ def draw_equivariance_error(reading: Reading, title: str) -> "Figure | None":
     """Error against the angle, with the floor of interpolation; and the error of each layer."""
     layers = _of_layers(reading, "equivariance_error")
     angles = reading.details.get("angles")
-    if angles is None and not layers:
+    if not (angles or layers):
         return None
-    figure, axes = _figure(2 if angles and layers else 1, f"Equivariance error, {title}")
+    figure, panels = _panels(2 if angles and layers else 1, f"Equivariance error, {title}")
     if angles:
-        _draw_angles(axes[0], angles)
+        axes, degrees = panels[0], [*angles["degrees"], 360.0]
+        errors, floors = ([*angles[n], angles[n][0]] for n in ("errors", "floors"))
+        axes.plot(degrees, errors, "-o", ms=3, lw=1.2, label="network")
+        axes.plot(degrees, floors, "--", lw=1.2, label="floor: there and back")
+        style_axes(axes, "per angle", "angle, degrees")
+        axes.set_xticks(range(0, 361, 90))
+        axes.legend(fontsize=TICK_SIZE)
     if layers:
-        _bars(axes[-1], layers, f"per layer, {reading.details['group'].upper()}")
+        _bars(panels[-1], layers, f"per layer, {reading.details['group'].upper()}")
     return figure
 
 
 def draw_lie_derivative(reading: Reading, title: str) -> "Figure | None":
     """What each layer contributes, under every transformation."""
-    names = ("lie_derivative", "lie_derivative_translation_x", "lie_derivative_translation_y")
-    titles = ("rotation, per radian", "translation along x, per pixel", "along y, per pixel")
-    found = [
-        (title_, layers)
-        for name, title_ in zip(names, titles)
-        if (layers := _of_layers(reading, name))
-    ]
+    subtitles = {
+        "lie_derivative": "rotation, per radian",
+        "lie_derivative_translation_x": "translation along x, per pixel",
+        "lie_derivative_translation_y": "along y, per pixel",
+    }
+    found = {name: layers for name in subtitles if (layers := _of_layers(reading, name))}
     if not found:
         return None
-    figure, axes = _figure(len(found), f"Lie derivative (RMS of the output), {title}")
-    for place, (subtitle, layers) in zip(axes, found):
-        _bars(place, layers, subtitle)
+    figure, panels = _panels(len(found), f"Lie derivative (RMS of the output), {title}")
+    for axes, (name, layers) in zip(panels, found.items()):
+        _bars(axes, layers, subtitles[name])
     return figure
 
 
@@ -73,16 +79,16 @@ def draw_sharpness(reading: Reading, title: str) -> "Figure | None":
     found = {scale: units[scale] for scale in units if scale in reading.details}
     if not found:
         return None
-    figure, axes = _figure(len(found), f"Sharpness of the training loss, {title}")
-    for place, (scale, unit) in zip(axes, found.items()):
+    figure, panels = _panels(len(found), f"Sharpness of the training loss, {title}")
+    for axes, (scale, unit) in zip(panels, found.items()):
         curve = reading.details[scale]
         errors = np.array(curve["standard_errors"], float)  # NaN for a single direction
         errors = None if np.isnan(errors).any() else errors
-        place.errorbar(curve["radii"], curve["changes"], errors, marker="o", capsize=3)
-        place.set(xlabel=unit, ylabel="mean |change of loss|", xscale="log", yscale="log")
-        place.set_xticks(curve["radii"], [f"{radius:g}" for radius in curve["radii"]])
-        place.set_xticks([], minor=True)
-        place.grid(alpha=0.3)
+        axes.errorbar(curve["radii"], curve["changes"], errors, marker="o", capsize=3)
+        axes.set(xscale="log", yscale="log")
+        axes.set_xticks(curve["radii"], [f"{radius:g}" for radius in curve["radii"]])
+        axes.set_xticks([], minor=True)
+        style_axes(axes, "", unit, "mean |change of loss|")
     return figure
 
 
@@ -91,32 +97,45 @@ def draw_hessian(reading: Reading, title: str) -> "Figure | None":
     density = reading.details.get("density")
     if density is None:
         return None
-    figure, (axes,) = _figure(1, f"Hessian of the training loss, {title}", width=6.5)
-    grid, values = np.array(density["grid"]), np.array(density["density"])
-    axes.plot(grid, values, lw=1.5, label="spectral density")
-    for end, color in (("largest", "C3"), ("smallest", "C0")):
+    figure, [axes] = _panels(1, f"Hessian of the training loss, {title}", width=6.5)
+    axes.plot(density["grid"], density["density"], lw=1.5, label="spectral density")
+    for end, color in (("largest", COLORS[1]), ("smallest", COLORS[2])):
+        axes.plot([], [], color=color, lw=0.8, label=f"{end} eigenvalues")
         for value in reading.details["ends"][end]["eigenvalues"]:
             axes.axvline(value, color=color, lw=0.8, alpha=0.6)
-    axes.plot([], [], color="C3", lw=0.8, label="largest eigenvalues")
-    axes.plot([], [], color="C0", lw=0.8, label="smallest eigenvalues")
-    axes.set(xlabel="eigenvalue", ylabel="density", yscale="log")
-    axes.set_ylim(bottom=max(values.max() * 1e-7, 1e-12))
-    axes.legend(fontsize=8)
-    axes.grid(alpha=0.3)
+    axes.set(yscale="log", ylim=(max(max(density["density"]) * 1e-7, 1e-12), None))
+    style_axes(axes, "", "eigenvalue", "density")
+    axes.legend(fontsize=TICK_SIZE)
     return figure
 
 
 def draw_landscape(reading: Reading, title: str) -> "Figure":
     """The loss on the plane of the path, with the path; and on the line from start to end."""
+    from matplotlib.colors import LogNorm
+
     details = reading.details
-    figure, (on_plane, on_line) = _figure(2, f"Training loss along the path, {title}", width=5)
-    _draw_plane(figure, on_plane, details)
-    line = details["line"]
-    on_line.plot(line["positions"], line["losses"])
-    on_line.set(
-        xlabel="position between start (0) and end (1)", ylabel="loss", title="straight line"
-    )
-    on_line.grid(alpha=0.3)
+    figure, (plane, line) = _panels(2, f"Training loss along the path, {title}", width=5)
+    a, b = details["plane"]["a"], details["plane"]["b"]
+    losses = np.array(details["plane"]["losses"], float).T  # null, infinity in JSON, becomes NaN
+    lowest = max(np.nanmin(losses), 1e-12)
+    highest = max(min(np.nanmax(losses), LARGEST * max(details["path_losses"])), 1.01 * lowest)
+    levels, scale = np.geomspace(lowest, highest, 14), LogNorm(lowest, highest)
+    shown = np.nan_to_num(losses, nan=np.inf).clip(lowest, 2 * highest)
+    filled = plane.contourf(a, b, shown, levels=levels, norm=scale, cmap=SEQUENTIAL, extend="max")
+    path = np.array(details["coordinates"])
+    plane.plot(*path.T, "-o", color="white", ms=4, lw=1.2, mec="black", mew=0.6)
+    for index in (0, -1):
+        label = f"epoch {details['epochs_trained'][index]:g}"
+        left = path[index, 0] < (a[0] + a[-1]) / 2  # text runs towards the middle
+        place = {"xytext": (7 if left else -7, 4), "ha": "left" if left else "right"}
+        plane.annotate(label, path[index], textcoords="offset points", color="white", **place)
+    first, second = (100 * part for part in details["explained_variance"])
+    labels = f"first component ({first:.1f} % of the path)", f"second ({second:.1f} %)"
+    style_axes(plane, "plane of the path", *labels)
+    plane.grid(False)
+    add_colorbar(figure, filled, plane, "loss", format="%.2g")
+    line.plot(details["line"]["positions"], details["line"]["losses"])
+    style_axes(line, "straight line", "position between start (0) and end (1)", "loss")
     return figure
 
 
@@ -126,20 +145,20 @@ def draw_symmetry(reading: Reading, title: str) -> "Figure | None":
     layers = {name: layer for name, layer in found.items() if layer["over_group"]}
     if not layers:
         return None
-    figure, axes = _figure(
-        len(layers), f"How differently relaxed layers treat group elements, {title}", width=2.7
-    )
+    title = f"How differently relaxed layers treat group elements, {title}"
+    figure, panels = _panels(len(layers), title, width=2.7)
     limit = max(np.max(layer["over_group"]["differences"]) for layer in layers.values()) or 1.0
-    for place, (name, layer) in zip(axes, layers.items()):
+    for axes, (name, layer) in zip(panels, layers.items()):
         table = np.array(layer["over_group"]["differences"])
-        image = place.imshow(table, vmin=0, vmax=limit, cmap=SEQUENTIAL)
+        image = axes.imshow(table, vmin=0, vmax=limit, cmap=SEQUENTIAL)
         labels = element_labels(make_group(layer["over_group"]["group"]))
-        labels = labels if len(table) <= MAX_ANNOTATED else [""] * len(table)
-        place.set_xticks(range(len(table)), labels, rotation=90)
-        place.set_yticks(range(len(table)), labels if place is axes[0] else [""] * len(table))
-        place.set_title(f"{name}\nsymmetric part {layer['symmetric_fraction']:.4f}", fontsize=8)
-        hide_frame(place)
-    add_colorbar(figure, image, axes, "relative difference", 2.7)
+        shown = range(len(table) if len(table) <= MAX_ANNOTATED else 0)
+        axes.set_xticks(shown, labels[: len(shown)], rotation=90)
+        axes.set_yticks(shown, labels[: len(shown)] if axes is panels[0] else [""] * len(shown))
+        subtitle = f"{name}\nsymmetric part {layer['symmetric_fraction']:.4f}"
+        axes.set_title(subtitle, fontsize=LABEL_SIZE)
+        hide_frame(axes)
+    add_colorbar(figure, image, panels, "relative difference")
     return figure
 
 
@@ -153,64 +172,17 @@ DRAWERS: dict[str, Callable[[Reading, str], "Figure | None"]] = {
 }
 
 
-def _figure(columns: int, title: str, width: float = 4.0) -> tuple["Figure", "np.ndarray"]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(max(width * columns, 4.5), 3.6), layout="constrained")
-    figure.suptitle(title, fontsize=11)
-    return figure, figure.subplots(1, columns, squeeze=False)[0]
+def _panels(columns: int, title: str, width: float = 4.0) -> tuple["Figure", np.ndarray]:
+    figure, [panels] = new_figure(max(width * columns, 4.5), 3.6, title, columns=columns)
+    return figure, panels
 
 
 def _of_layers(reading: Reading, name: str) -> dict[str, float]:
-    prefix = f"{name}/"
-    values = reading.values.items()
-    return {n.removeprefix(prefix): v for n, v in values if n.startswith(prefix)}
+    start, values = f"{name}/", reading.values.items()
+    return {n.removeprefix(start): value for n, value in values if n.startswith(start)}
 
 
 def _bars(axes: "Axes", layers: dict[str, float], title: str) -> None:
     names = [name.removeprefix("blocks.") for name in layers]
-    axes.bar(range(len(names)), list(layers.values()), color="C0")
-    axes.set_xticks(range(len(names)), names)
-    axes.set(title=title, xlabel="block")
-    axes.title.set_fontsize(9)
-    axes.grid(axis="y", alpha=0.3)
-
-
-def _draw_angles(axes: "Axes", angles: dict[str, list[float]]) -> None:
-    for name, label, style in (
-        ("errors", "network", "-o"),
-        ("floors", "floor: there and back", "--"),
-    ):
-        degrees, values = [*angles["degrees"], 360.0], [*angles[name], angles[name][0]]
-        axes.plot(degrees, values, style, ms=3, lw=1.2, label=label)
-    axes.set(xlabel="angle, degrees", title="per angle", xticks=range(0, 361, 90))
-    axes.title.set_fontsize(9)
-    axes.legend(fontsize=8)
-    axes.grid(alpha=0.3)
-
-
-def _draw_plane(figure: "Figure", axes: "Axes", details: dict[str, Any]) -> None:
-    from matplotlib.colors import LogNorm
-
-    a, b = details["plane"]["a"], details["plane"]["b"]
-    losses = np.array(details["plane"]["losses"], float).T  # null, infinity in JSON, becomes NaN
-    lowest = max(np.nanmin(losses), 1e-12)
-    highest = max(min(np.nanmax(losses), LARGEST * max(details["path_losses"])), 1.01 * lowest)
-    levels, scale = np.geomspace(lowest, highest, CONTOURS), LogNorm(lowest, highest)
-    shown = np.nan_to_num(losses, nan=np.inf).clip(lowest, 2 * highest)
-    filled = axes.contourf(a, b, shown, levels=levels, norm=scale, cmap=SEQUENTIAL, extend="max")
-    path = np.array(details["coordinates"])
-    axes.plot(*path.T, "-o", color="white", ms=4, lw=1.2, mec="black", mew=0.6)
-    for index in (0, -1):
-        label = f"epoch {details['epochs_trained'][index]:g}"
-        left = path[index, 0] < (a[0] + a[-1]) / 2  # text runs towards the middle
-        place = {"xytext": (7 if left else -7, 4), "ha": "left" if left else "right"}
-        axes.annotate(label, path[index], textcoords="offset points", color="white", **place)
-    first, second = (100 * part for part in details["explained_variance"])
-    axes.set(
-        xlabel=f"first component ({first:.1f} % of the path)",
-        ylabel=f"second ({second:.1f} %)",
-        title="plane of the path",
-    )
-    bar = figure.colorbar(filled, ax=axes, label="loss", format="%.2g")
-    bar.ax.tick_params(labelsize=8)
+    axes.bar(range(len(names)), list(layers.values()), tick_label=names)
+    style_axes(axes, title, "block")

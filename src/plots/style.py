@@ -1,9 +1,8 @@
 """What all figures share: how they look and how they are written. None goes through pyplot."""
 
 import io
-from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,66 +14,81 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DOTS_PER_INCH = 150
+TITLE_SIZE, LABEL_SIZE, TICK_SIZE = 11, 9, 8  # of text, in points
+SEQUENTIAL, DIVERGING = "viridis", "RdBu_r"  # colour maps
+
+# Okabe and Ito's colours without yellow, which readers without full colour vision tell apart.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+# By class, without "Forecaster": a network has one colour in all figures.
+NETWORK_COLORS = {
+    "CNN": "#000000",
+    "GCNN": "#0072B2",
+    "RelaxedGCNN": "#D55E00",
+    "E2CNN": "#009E73",
+    "RelaxedSteerable": "#CC79A7",
+    "RelaxedTranslation": "#E69F00",
+}
 
 
-def save_figure(figure: "Figure", path: str | Path, dots_per_inch: int = DOTS_PER_INCH) -> None:
-    """Write a figure as PNG; a reader never meets half of it."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dots_per_inch, bbox_inches="tight")
-    write_bytes(path, buffer.getvalue())
-
-
-def save_gif(pictures: Iterable[np.ndarray], path: str | Path, seconds: float) -> None:
-    """Write pictures as an animated GIF that starts again when it is over.
+def network_color(network: str, place: int = 0) -> str:
+    """Colour of a network in figures that compare networks.
 
     Args:
-        pictures: uint8 [height, width, 3], all of one size; at least one.
-        path: of the file.
-        seconds: how long each is shown.
+        network: name or path of its class, such as ``RelaxedGCNN`` or ``CNNForecaster``.
+        place: number of the curve, which chooses the colour of a class that has none.
     """
-    from PIL import Image
-
-    spread = Image.Quantize.MAXCOVERAGE  # so that rare colours, such as a scale's end, are kept
-    first, *others = (Image.fromarray(p).quantize(256, spread) for p in pictures)
-    buffer = io.BytesIO()
-    first.save(
-        buffer,
-        format="gif",
-        save_all=True,
-        append_images=others,
-        duration=round(1000 * seconds),
-        loop=0,
-    )
-    write_bytes(path, buffer.getvalue())
+    name = network.rpartition(".")[2].removesuffix("Forecaster")
+    return NETWORK_COLORS.get(name, COLORS[place % len(COLORS)])
 
 
-def rendered(figure: "Figure", dots_per_inch: int) -> np.ndarray:
-    """A figure as a picture, uint8 [height, width, 3]."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
+def new_figure(
+    width: float, height: float, title: str = "", rows: int = 1, columns: int = 1, **options: Any
+) -> tuple["Figure", np.ndarray]:
+    """A figure with a title, sizes in inches, and its axes [rows, columns].
 
-    figure.set_dpi(dots_per_inch)
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.array(canvas.buffer_rgba())[..., :3]
+    Args:
+        options: other options of `matplotlib.figure.Figure.subplots`.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    if title:
+        figure.suptitle(title, fontsize=TITLE_SIZE)
+    all_axes = figure.subplots(rows, columns, squeeze=False, **options)
+    for axes in all_axes.flat:
+        axes.set_prop_cycle(color=COLORS)
+    return figure, all_axes
 
 
-def add_colorbar(
-    figure: "Figure",
-    mappable: "ScalarMappable",
-    axes: "Axes | np.ndarray",
-    label: str,
-    height: float,
-    extend: str = "neither",
-) -> None:
-    """A colour bar of at most 3 inches, in a figure of that height in inches."""
-    shrink = min(0.9, 3 / height)
-    bar = figure.colorbar(mappable, ax=axes, shrink=shrink, aspect=18, pad=0.03, extend=extend)
-    bar.set_label(label, fontsize=9)
-    bar.ax.tick_params(labelsize=8)
-    bar.outline.set_visible(False)
+def style_axes(axes: "Axes", title: str = "", xlabel: str = "", ylabel: str = "") -> None:
+    """Axes of curves or bars: labels, a light grid, no frame above and to the right."""
+    axes.set_title(title, fontsize=LABEL_SIZE)
+    axes.set_xlabel(xlabel, fontsize=LABEL_SIZE)
+    axes.set_ylabel(ylabel, fontsize=LABEL_SIZE)
+    axes.tick_params(labelsize=TICK_SIZE)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)
 
 
 def hide_frame(axes: "Axes") -> None:
-    """Leave out the frame and the ticks of axes, not their labels."""
-    axes.tick_params(length=0, labelsize=8)
+    """Axes of a picture: no frame and no ticks, but their labels."""
+    axes.tick_params(length=0, labelsize=TICK_SIZE)
     axes.spines[:].set_visible(False)
+
+
+def add_colorbar(
+    figure: "Figure", image: "ScalarMappable", axes: "Axes | np.ndarray", label: str, **options: Any
+) -> None:
+    """A colour bar of at most 3 inches beside axes; options of `Figure.colorbar`."""
+    shrink = min(0.9, 3 / figure.get_figheight())
+    bar = figure.colorbar(image, ax=axes, shrink=shrink, aspect=18, pad=0.03, **options)
+    bar.set_label(label, fontsize=LABEL_SIZE)
+    bar.ax.tick_params(labelsize=TICK_SIZE)
+    bar.outline.set_visible(False)
+
+
+def save_figure(figure: "Figure", path: str | Path) -> None:
+    """Write a figure as PNG; a reader never meets half of it."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH, bbox_inches="tight")
+    write_bytes(path, buffer.getvalue())

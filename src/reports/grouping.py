@@ -1,27 +1,25 @@
-"""Which runs are repetitions of one another: those whose configs differ in nothing but the seed."""
+"""Rows of the report: runs whose configs differ in nothing but the seed."""
 
+import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cached_property
+from itertools import count
+from typing import Any
+
+import pandas as pd
 
 from src.errors import UserError
 from src.reports.reading import StoredRun
-from src.reports.settings import (
-    NOT_SET,
-    SEED,
-    Settings,
-    all_settings,
-    as_text,
-    canonical,
-    differing_keys,
-    num_distinct,
-)
-from src.runs.overrides import flatten
+from src.runs.overrides import flatten, is_below, relocate
+from src.sweeps.names import NOT_OF_THE_JOB
 
-TARGET = "_target_"
-NETWORK = f"model.net.{TARGET}"
+NETWORK = "model.net._target_"
+PLACES = ("output_dir", "log_dir", "data_dir", "root_dir")  # of `paths`, innermost first
+NOT_SET = "not set"
+
+Settings = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -29,13 +27,17 @@ class Group:
     """A row of the tables: runs of one config, over seeds.
 
     Attributes:
-        label: what tells it from the other rows.
-        settings: its values of the keys that differ between rows.
-        runs: all of them, finished or not, in the order in which they were started.
+        label: text that no other row has.
+        network: class of the network.
+        settings: values of the keys that differ between rows.
+        named: values of the keys that the label is made of.
+        runs: all runs, finished or not, in the order in which they were started.
     """
 
     label: str
+    network: str
     settings: Settings
+    named: Settings
     runs: tuple[StoredRun, ...]
 
     @cached_property
@@ -44,129 +46,145 @@ class Group:
         found = {run.seed: run for run in self.runs if run.status == "finished"}
         return dict(sorted(found.items()))
 
-    @property
-    def repeated(self) -> list[StoredRun]:
-        """Finished runs that are left out because a later one has the same seed."""
-        kept = {run.directory for run in self.finished.values()}
-        return [r for r in self.runs if r.status == "finished" and r.directory not in kept]
-
-    @property
-    def file_name(self) -> str:
-        """The label as part of a file name."""
-        return "".join(c if c.isalnum() or c in ".-=" else "_" for c in self.label)
-
 
 def group_runs(runs: Sequence[StoredRun], keys: Sequence[str] | None = None) -> list[Group]:
-    """Runs by their configs.
+    """Group runs by their configs.
 
     The seed, keys whose last part is ``seed`` and that equal the seed in every run, and
     circumstances (`src.sweeps.names`) do not tell configs apart; a circumstance that is named
     in `keys` does.
 
     Args:
-        runs: that have configs.
-        keys: that rows are named after; None: as few of the differing ones as tell rows apart.
+        runs: runs that have configs.
+        keys: config keys that rows are named after; None: the network's class, typed keys, then
+            others, as few as tell rows apart.
 
     Raises:
         UserError: when a key is in no config, or runs of one row would differ in another key.
     """
-    if keys is not None:
-        _check_keys(runs, keys)
-    settings = all_settings(runs, kept=keys or ())
-    by_config: dict[str, list[int]] = defaultdict(list)
-    for place, entry in enumerate(settings):
-        by_config[canonical(entry)].append(place)
-    different = differing_keys(settings)
-    firsts = [settings[places[0]] for places in by_config.values()]
-    typed = {text.partition("=")[0].lstrip("+") for run in runs for text in run.overrides}
-    named = keys if keys is not None else _naming_keys(firsts, different, typed)
-    labels = [_label(first, named) for first in firsts]
-    groups = [
-        Group(
-            label=_distinct(labels, place) if keys is None else labels[place],
-            settings={key: first[key] for key in different if key in first},
-            runs=tuple(sorted((runs[place] for place in places), key=_started)),
+    flat = [_placeless(run) for run in runs]
+    cells = [{key: _canonical(value) for key, value in entry.items()} for entry in flat]
+    texts = pd.DataFrame(cells, dtype=object).fillna(NOT_SET)
+    seeds = [k for k in texts if k.endswith(".seed") and texts[k].equals(texts.get("seed"))]
+    texts = texts.drop(columns=["seed", *seeds], errors="ignore")
+    for key in set(keys or ()) - set(texts):
+        near = [name for name in sorted(texts) if name.endswith(f".{key}")]
+        raise UserError(
+            f"`--group-by` must name keys of the configs, other than the seed; got {key!r}. Use "
+            f"{' or '.join(near) or 'a key in config.yaml of a run'}."
         )
-        for place, (first, places) in enumerate(zip(firsts, by_config.values()))
-    ]
-    _check_labels(groups)
-    return sorted(groups, key=lambda group: _sort_key(group.settings, named))
+    ignored = [k for k in texts if is_below(k, NOT_OF_THE_JOB) and not is_below(k, keys or ())]
+    texts = texts.drop(columns=ignored)
 
-
-def _naming_keys(firsts: list[Settings], different: list[str], typed: set[str]) -> list[str]:
-    """As few keys as tell rows apart: the network's class, typed ones, then the others."""
-    order = sorted(different, key=lambda key: (key != NETWORK, key not in typed))
-    chosen: list[str] = []
-    for key in order:
-        if num_distinct(firsts, [*chosen, key]) > num_distinct(firsts, chosen):
-            chosen.append(key)
-    return chosen
-
-
-def _label(settings: Settings, keys: Sequence[str]) -> str:
-    if not keys:
-        return str(settings.get(NETWORK, "all runs")).rpartition(".")[2]
-    words = []
-    for key, short in zip(keys, _short(keys)):
-        value = as_text(settings.get(key, NOT_SET))
-        is_class = key.rpartition(".")[2] == TARGET
-        words.append(value.rpartition(".")[2] if is_class else f"{short}={value}")
-    return ", ".join(words)
-
-
-def _distinct(labels: list[str], place: int) -> str:
-    """A label with its number where an earlier one reads the same."""
-    number = labels[: place + 1].count(labels[place])
-    return labels[place] if number == 1 else f"{labels[place]} ({number})"
-
-
-def _short(keys: Sequence[str]) -> list[str]:
-    """The shortest ends of the keys that tell them apart."""
-    parts = [key.split(".") for key in keys]
-    for length in range(1, max(map(len, parts)) + 1):
-        ends = [".".join(part[-length:]) for part in parts]
-        if len(set(ends)) == len(keys):
-            break
-    return ends
-
-
-def _started(run: StoredRun) -> tuple[str, str]:
-    return run.environment.get("started", ""), str(run.directory)
-
-
-def _sort_key(settings: Settings, keys: Sequence[str]) -> list[tuple[int, float, str]]:
-    """Numbers by size, others by their text."""
-    values = [settings.get(key, NOT_SET) for key in keys]
-    return [
-        (0, float(value), "")
-        if isinstance(value, int | float) and not isinstance(value, bool)
-        else (1, 0.0, as_text(value).rpartition(".")[2])
-        for value in values
-    ]
-
-
-def _check_keys(runs: Sequence[StoredRun], keys: Sequence[str]) -> None:
-    known = {key for run in runs for key, _ in flatten(run.config)} - {SEED}
-    for key in keys:
-        if key not in known:
-            ends = [k for k in sorted(known) if k.endswith(f".{key}")]
-            near = ends or get_close_matches(key, sorted(known), n=3, cutoff=0.5)
-            advice = f"Use {' or '.join(near)}." if near else "See config.yaml of a run."
-            raise UserError(
-                "`--group-by` must name keys of the configs, other than the seed; "
-                f"got {key!r}. {advice}"
-            )
-
-
-def _check_labels(groups: list[Group]) -> None:
-    by_label = defaultdict(list)
-    for group in groups:
-        by_label[group.label].append(group)
-    for label, same in by_label.items():
-        if len(same) > 1:
-            others = differing_keys([group.settings for group in same])
+    members: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    for place, config in enumerate(texts.itertuples(index=False, name=None)):
+        members[config].append(place)
+    different = [key for key in texts if texts[key].nunique() > 1]
+    named = keys
+    if named is None:
+        typed = {text.partition("=")[0].lstrip("+") for run in runs for text in run.overrides}
+        named = []
+        for key in sorted(different, key=lambda key: (key != NETWORK, key not in typed)):
+            if not named or texts.groupby([*named, key]).ngroups > texts.groupby(named).ngroups:
+                named.append(key)
+    groups: list[Group] = []
+    for places in members.values():
+        config = flat[places[0]]
+        values = {key: config.get(key, NOT_SET) for key in named}
+        settings = {key: config[key] for key in different if key in config}
+        network = str(config.get(NETWORK, "all runs")).rpartition(".")[2]
+        label = label_of(values) or network
+        same = next((group for group in groups if group.label == label), None)
+        if same is not None and keys is not None:
+            others = [k for k in different if same.settings.get(k) != settings.get(k)]
             raise UserError(
                 "`--group-by` must tell all configs apart, so that nothing but the seed is "
                 f"averaged over; got runs of {label!r} that differ in {', '.join(others[:5])}. "
                 "Name one of these too, or leave --group-by out."
             )
+        in_order = sorted((runs[p] for p in places), key=lambda r: r.environment.get("started", ""))
+        label = _unused(label, [group.label for group in groups])
+        groups.append(Group(label, network, settings, values, tuple(in_order)))
+
+    return sorted(groups, key=lambda group: [_order(value) for value in group.named.values()])
+
+
+def label_of(named: Settings) -> str:
+    """Label of some keys and values: ``RelaxedGCNN, alpha=0.1``; empty of none."""
+    words = []
+    for (key, value), short in zip(named.items(), short_names(list(named))):
+        text = as_text(value)
+        words.append(text.rpartition(".")[2] if key.endswith("_target_") else f"{short}={text}")
+    return ", ".join(words)
+
+
+def short_names(keys: Sequence[str]) -> list[str]:
+    """The shortest ends of the keys, all of one number of parts, that tell them apart."""
+    tails = ([".".join(key.split(".")[-n:]) for key in keys] for n in count(1))
+    return next(ends for ends in tails if len(set(ends)) == len(keys))
+
+
+def swept_keys(groups: Sequence[Group]) -> dict[str, str]:
+    """Keys that rows are named after and whose values are all numbers, with their short names."""
+    keys = list(groups[0].named) if groups else []
+    swept = {}
+    for key, short in zip(keys, short_names(keys)):
+        values = {group.named[key] for group in groups}
+        if len(values) > 1 and all(map(_is_number, values)):
+            swept[key] = short
+    return swept
+
+
+def lines_against(groups: Sequence[Group], key: str) -> dict[str, dict[float, Group]]:
+    """Rows by their value of a swept key, for each combination of their other named keys.
+
+    Returns:
+        By label of the combination, one row per value.
+    """
+    lines: dict[str, dict[float, Group]] = defaultdict(dict)
+    labels: dict[str, str] = {}
+    for group in groups:
+        others = {name: value for name, value in group.named.items() if name != key}
+        config = _canonical(others)
+        labels.setdefault(config, _unused(label_of(others) or group.network, labels.values()))
+        lines[labels[config]][group.named[key]] = group
+    return {label: dict(sorted(line.items())) for label, line in lines.items()}
+
+
+def as_text(value: Any) -> str:
+    """A config value as a reader writes it."""
+    if isinstance(value, str):
+        return value
+    return repr(value) if isinstance(value, float) else json.dumps(value)
+
+
+def _placeless(run: StoredRun) -> Settings:
+    """The flat config, with names in place of the places on this disk."""
+    value: Any = dict(run.config)
+    for place in PLACES:
+        if isinstance(path := dict(flatten(value)).get(f"paths.{place}"), str):
+            value = relocate(value, path, f"<{place}>")
+    return dict(flatten(value))
+
+
+def _canonical(value: Any) -> str:
+    """A text that is equal for equal values: 1 and 1.0 are, 1 and true are not."""
+    with_floats = json.loads(json.dumps(value, default=str), parse_int=float)
+    return json.dumps(with_floats, sort_keys=True)
+
+
+def _unused(label: str, used: Iterable[str]) -> str:
+    """The label, with a number where it is used: classes of one name in different modules."""
+    number = sum(other == label or other.startswith(f"{label} (") for other in used)
+    return f"{label} ({number + 1})" if number else label
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _order(value: Any) -> tuple[bool, Any]:
+    """Numbers by size, then others by their text."""
+    if _is_number(value):
+        return False, value
+    return True, as_text(value).rpartition(".")[2]

@@ -1,27 +1,26 @@
 """What a run reached: one value per metric, and which metrics are shown."""
 
-from collections.abc import Callable, Iterable, Sequence
+import math
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
-from typing import Any
 
 from src.errors import UserError
-from src.files import BEST, LAST
-from src.reports.reading import StoredRun, is_finite
+from src.reports.reading import StoredRun
 
-DYNAMICS, MEASURES = "dynamics", "measures"
-SHOWN = ("test/*", "val/*", "dynamics/*", "measures/*")
-ALONG = (*SHOWN, "train/*")
-
-Metrics = dict[str, float | None]
+DYNAMICS, MEASURES, START = "dynamics", "measures", "start"
+STEMS = ("test", "val", "train", START, DYNAMICS, MEASURES)  # in the order in which they are shown
+SHOWN = ("test/*", "val/*", "start/*", "dynamics/*", "measures/*")
+ALONG = ("test/*", "val/*", "dynamics/*", "train/*")  # training
 
 
-def final_metrics(run: StoredRun) -> Metrics:
-    """Values at the end of a run; None where they are NaN or infinite.
+def final_metrics(run: StoredRun) -> dict[str, float]:
+    """Values at the end of a run; NaN where they are NaN or infinite.
 
     - ``test/*``: of the best checkpoint where the run kept one, else of the final weights.
     - ``val/*``: at that same epoch.
     - ``train/*``, ``dynamics/*``: at the last epoch.
+    - ``start/*``: the dynamics before the first step.
     - ``measures/*``: what ``src/measure.py`` found of ``best.ckpt``, or else ``last.ckpt``.
     """
     last = (run.summary.get("last") or {}).get("metrics", {})
@@ -29,42 +28,30 @@ def final_metrics(run: StoredRun) -> Metrics:
     values = {name: value for name, value in last.items() if not name.startswith("val/")}
     values |= {name: value for name, value in best.items() if name.startswith("val/")}
     values |= run.summary.get("test") or {}
-    measured = {f"{MEASURES}/{name}": v for name, v in measured_values(run).items()}
+    for name, value in (run.summary.get("start") or {}).items():
+        values[f"{START}/{name.removeprefix(f'{DYNAMICS}/')}"] = value
+    for entry in run.measures.values():
+        values |= {f"{MEASURES}/{name}": value for name, value in entry["values"].items()}
     return {
-        name: float(value) if is_finite(value) else None
-        for name, value in {**values, **measured}.items()
+        name: value if isinstance(value, int | float) and math.isfinite(value) else math.nan
+        for name, value in values.items()
     }
-
-
-def measured_checkpoint(run: StoredRun) -> dict[str, Any]:
-    """Entries of ``measures.json`` by measure, of the best checkpoint or else the last one."""
-    found = run.measures.get(BEST) or run.measures.get(LAST) or {}
-    return found.get("measures", {})
-
-
-def measured_values(run: StoredRun) -> Metrics:
-    """Figures of the measured checkpoint by name."""
-    entries = measured_checkpoint(run).values()
-    return {name: value for entry in entries for name, value in entry["values"].items()}
 
 
 def choose(
     names: Iterable[str], patterns: Sequence[str] | None, default: Sequence[str]
 ) -> list[str]:
-    """Names that are shown, by split and alphabet.
+    """Choose the names that match patterns with ``*``, sorted by split and alphabet.
 
-    Args:
-        names: all there are.
-        patterns: names, or patterns with ``*``; None: those of `default`, without parts of other
-            metrics, such as those of single layers and of single steps ahead.
-        default: patterns.
+    Without patterns those of `default` count, and parts of other metrics are left out, such as
+    those of single layers and of single steps ahead.
     """
     names = set(names)
+    found = {n for n in names if any(fnmatchcase(n, p) for p in patterns or default)}
     if patterns is None:
-        found = {name for name in _matching(names, default) if not _is_part(name, names)}
-    else:
-        found = _matching(names, patterns)
-    return sorted(found, key=_order)
+        found = {n for n in found if not any(n.startswith(f"{parent}/") for parent in names)}
+    order = {stem: place for place, stem in enumerate(STEMS)}
+    return sorted(found, key=lambda n: (order.get(n.partition("/")[0], len(STEMS)), n))
 
 
 def check_patterns(names: Iterable[str], patterns: Sequence[str] | None) -> None:
@@ -75,8 +62,8 @@ def check_patterns(names: Iterable[str], patterns: Sequence[str] | None) -> None
     """
     known = sorted(names)
     for pattern in patterns or ():
-        if not _matching(known, [pattern]):
-            near = get_close_matches(pattern, known, n=3, cutoff=0.5) or known[:8]
+        if not any(fnmatchcase(name, pattern) for name in known):
+            near = get_close_matches(pattern, known) or known[:8]
             raise UserError(
                 "`--metrics` must name metrics that a finished run has, or patterns such as "
                 f"'test/*'; got {pattern!r}. Use {', '.join(near) or 'runs that have finished'}."
@@ -84,28 +71,9 @@ def check_patterns(names: Iterable[str], patterns: Sequence[str] | None) -> None
 
 
 def families(names: Iterable[str]) -> dict[str, list[str]]:
-    """Names by what they are: results, dynamics, measures of checkpoints."""
-    kinds: dict[str, Callable[[str], bool]] = {
-        "results": lambda stem: stem not in (DYNAMICS, MEASURES),
-        "dynamics": lambda stem: stem == DYNAMICS,
-        "measures": lambda stem: stem == MEASURES,
-    }
-    names = list(names)
-    found = {kind: [n for n in names if is_of(n.split("/")[0])] for kind, is_of in kinds.items()}
-    return {kind: members for kind, members in found.items() if members}
-
-
-def _matching(names: Iterable[str], patterns: Sequence[str]) -> set[str]:
-    return {name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)}
-
-
-def _is_part(name: str, names: set[str]) -> bool:
-    """Whether it is a part of another metric, as `test/rmse/01` is of `test/rmse`."""
-    parts = name.split("/")
-    return any("/".join(parts[:length]) in names for length in range(1, len(parts)))
-
-
-def _order(name: str) -> tuple[int, str]:
-    stems = ("test", "val", "train", DYNAMICS, MEASURES)
-    stem = name.split("/")[0]
-    return stems.index(stem) if stem in stems else len(stems), name
+    """Names by what they are: results, dynamics (at start and end), measures of checkpoints."""
+    family_of = {START: DYNAMICS, DYNAMICS: DYNAMICS, MEASURES: MEASURES}
+    found: dict[str, list[str]] = {"results": [], DYNAMICS: [], MEASURES: []}
+    for name in names:
+        found[family_of.get(name.partition("/")[0], "results")].append(name)
+    return {family: members for family, members in found.items() if members}

@@ -1,236 +1,161 @@
 """Run directories: where they are, and what is in them. Nothing is written there."""
 
 import json
-import math
-import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import pandas as pd
 import yaml
 
+from src import files
 from src.errors import UserError
-from src.files import (
-    CHECKPOINTS,
-    ENVIRONMENT_FILE,
-    METRICS_FILE,
-    OVERRIDES_FILE,
-    REPLACED,
-    RESUMED_CONFIG,
-    RUN_CONFIG,
-    SUMMARY_FILE,
-    SWEEP_FILE,
-)
 from src.loggers.metrics_csv import FIRST_COLUMNS, read_rows
-from src.runs.measure_store import MeasureStore
 from src.runs.resolvers import is_run_directory
 
 EPOCHS_TRAINED = "epochs_trained"
-TRAININGS = ("train", "search")
-KILLED = "killed"  # or still under way: without a summary, nothing tells these apart
-
-Curve = dict[float, float]
 
 
 @dataclass(frozen=True)
 class StoredRun:
-    """What a run left in its directory.
-
-    Attributes:
-        directory: of the run.
-        config: resolved; that of the last resume where it was resumed. Empty if the run ended
-            before it had one.
-        summary: ``summary.json``, empty where there is none.
-        environment: ``environment.json``, empty where there is none.
-        overrides: as typed.
-        rows: of ``metrics.csv``, without empty cells.
-        measures: ``checkpoints/measures.json``, by checkpoint.
-    """
+    """What a run left in its directory; what is not there is empty."""
 
     directory: Path
-    config: dict[str, Any]
+    config: dict[str, Any]  # resolved; that of the last resume where it was resumed
     summary: dict[str, Any]
     environment: dict[str, Any] = field(default_factory=dict)
-    overrides: list[str] = field(default_factory=list)
-    rows: list[dict[str, str]] = field(default_factory=list)
-    measures: dict[str, Any] = field(default_factory=dict)
+    overrides: list[str] = field(default_factory=list)  # as typed
+    rows: list[dict[str, str]] = field(default_factory=list)  # of metrics.csv
+    measures: dict[str, dict[str, Any]] = field(default_factory=dict)  # of best.ckpt, or last.ckpt
 
     @property
     def status(self) -> str:
-        """``finished``, ``failed``, ``interrupted``, ``pruned`` or ``killed``."""
-        return self.summary.get("status", KILLED)
+        """``finished``, ``failed``, ``interrupted`` or ``pruned``; ``killed`` without a summary."""
+        return self.summary.get("status", "killed")
 
     @property
     def task(self) -> str | None:
-        """Which entry point made it: ``train``, ``eval``, ..."""
+        """What was to be done: ``train``, ``search``, ``eval``, ..."""
         return self.summary.get("task") or self.config.get("task_name")
 
     @property
-    def is_training(self) -> bool:
-        """Whether a network was trained, or was to be."""
-        return self.task in (*TRAININGS, None)
-
-    @property
     def seed(self) -> int | None:
-        """The random seed."""
+        """Random seed of the run."""
         return self.summary.get("seed", self.config.get("seed"))
 
-    @property
-    def network(self) -> str:
-        """Class of the network."""
-        return self.config["model"]["net"]["_target_"].rpartition(".")[2]
-
-    def curve(self, name: str) -> Curve:
+    def curve(self, name: str) -> pd.Series:
         """Values of a metric by the number of epochs trained; the last one where there are more.
 
         Measures of the dynamics carry that number; Lightning counts epochs from zero.
         """
-        values = {}
-        for row in self.rows:
-            if name in row:
-                trained = row.get(EPOCHS_TRAINED) or float(row["epoch"]) + 1
-                values[float(trained)] = float(row[name])
-        return values
+        rows = [row for row in self.rows if name in row]
+        trained = [float(row.get(EPOCHS_TRAINED) or float(row["epoch"]) + 1) for row in rows]
+        values = pd.Series([float(row[name]) for row in rows], trained, dtype=float)
+        return values[~values.index.duplicated(keep="last")]
 
     def curve_names(self) -> set[str]:
         """Names of all metrics that were logged along training."""
-        logged = {name for row in self.rows for name in row}
-        return logged - {*FIRST_COLUMNS, EPOCHS_TRAINED}
+        return {name for row in self.rows for name in row} - {*FIRST_COLUMNS, EPOCHS_TRAINED}
 
 
-@dataclass(frozen=True)
-class Damaged:
-    """A directory that could not be read, and why."""
+class SweepJob(NamedTuple):
+    """A job in ``sweep.json``, with the overrides of the sweep."""
 
     directory: Path
-    reason: str
+    status: str
+    error: str
+    overrides: list[str]
+    sweep_overrides: list[str]
 
 
 @dataclass
 class Collection:
-    """Everything found below some directories.
-
-    Attributes:
-        runs: those that could be read, in the order of their paths.
-        damaged: those that could not.
-        sweeps: ``sweep.json`` by the directory of the sweep.
-    """
+    """Runs and jobs of sweeps below some directories, and why others could not be read."""
 
     runs: list[StoredRun] = field(default_factory=list)
-    damaged: list[Damaged] = field(default_factory=list)
-    sweeps: dict[Path, dict[str, Any]] = field(default_factory=dict)
+    damaged: dict[Path, str] = field(default_factory=dict)
+    jobs: list[SweepJob] = field(default_factory=list)
 
 
-def read_all(folders: Iterable[Path]) -> Collection:
-    """Runs and sweeps at and below some directories, each once.
+def read_all(folders: Sequence[Path]) -> Collection:
+    """Read the runs and sweeps at and below some directories, each once.
 
     Raises:
         UserError: when a directory does not exist or nothing was run below any of them.
     """
-    found, folders = Collection(), list(folders)
-    seen: set[Path] = set()
+    found, seen = Collection(), set()
     for folder in folders:
         if not folder.is_dir():
-            raise UserError(
-                f"Each argument must be a directory of a run or a sweep; got {folder}, which is "
-                "none. Use logs/train/multiruns/<sweep>, for example."
-            )
+            rule = "Each argument must be a directory of a run or a sweep"
+            raise UserError(f"{rule}; got {folder}. Use logs/train/multiruns/<sweep>, for example.")
         for directory in _directories(folder, seen):
-            _read_into(found, directory)
-    if not (found.runs or found.damaged or found.sweeps):
+            try:
+                if (directory / files.SWEEP_FILE).is_file():
+                    record = _read(directory / files.SWEEP_FILE)
+                    for job in record["jobs"]:
+                        words = job.get("overrides", []), record.get("overrides", [])
+                        end = job["status"], job.get("error") or ""
+                        found.jobs.append(SweepJob(directory / job["directory"], *end, *words))
+                if _is_run(directory):
+                    found.runs.append(read_run(directory))
+            except (ValueError, LookupError, TypeError, OSError, yaml.YAMLError) as error:
+                found.damaged[directory] = f"{type(error).__name__}: {error}"
+    if not (found.runs or found.damaged or found.jobs):
         raise UserError(
-            "There must be a run below one of the directories, told by its config.yaml or "
-            f"summary.json; got {', '.join(map(str, folders))} without any. Runs are put into "
-            "logs/train/runs and logs/train/multiruns."
+            "There must be a run below one of the directories, with config.yaml or summary.json; "
+            f"got {', '.join(map(str, folders))} without any. Use logs/train/runs, for example."
         )
     return found
 
 
 def read_run(directory: Path) -> StoredRun:
-    """One run.
-
-    Raises:
-        ValueError: when a file is damaged.
-        OSError: when one cannot be read.
-    """
-    resumed = directory / RESUMED_CONFIG
+    """Read one run; a damaged file raises an error of Python's own, such as ValueError."""
+    resumed = directory / files.RESUMED_CONFIG
+    config = resumed if resumed.is_file() else directory / files.RUN_CONFIG
+    stored = _read(directory / files.CHECKPOINTS / files.MEASURES_JSON)
+    measures = (stored.get(files.BEST) or stored.get(files.LAST) or {"measures": {}})["measures"]
     run = StoredRun(
-        directory=directory,
-        config=_mapping(resumed if resumed.is_file() else directory / RUN_CONFIG),
-        summary=_mapping(directory / SUMMARY_FILE),
-        environment=_mapping(directory / ENVIRONMENT_FILE),
-        overrides=_overrides(directory / OVERRIDES_FILE),
-        rows=read_rows(directory / METRICS_FILE),
-        measures=_measures(directory / CHECKPOINTS),
+        directory,
+        config=_read(config),
+        summary=_read(directory / files.SUMMARY_FILE),
+        environment=_read(directory / files.ENVIRONMENT_FILE),
+        overrides=[str(entry) for entry in _read(directory / files.OVERRIDES_FILE, list)],
+        rows=read_rows(directory / files.METRICS_FILE),
+        measures={m: {k: entry[k] for k in ("values", "details")} for m, entry in measures.items()},
     )
     for name in run.curve_names():
-        run.curve(name)  # a damaged table is noticed here
+        run.curve(name)  # raises for cells that are no numbers
     if run.status == "finished" and run.seed is None:
         raise ValueError("a finished run must have a seed")
     return run
 
 
-def is_finite(value: Any) -> bool:
-    """Whether a metric is a number; summaries hold null in place of NaN and infinity."""
-    return isinstance(value, int | float) and math.isfinite(value)
+def _is_run(directory: Path) -> bool:
+    """Whether a run was started in a directory, even if it ended before it had a config."""
+    return is_run_directory(directory) or (directory / files.SUMMARY_FILE).is_file()
 
 
 def _directories(folder: Path, seen: set[Path]) -> Iterator[Path]:
     """Directories of runs and sweeps; nothing below a run, and no run that was replaced."""
-    real = folder.resolve()
-    if real in seen:
+    if folder.resolve() in seen:
         return
-    seen.add(real)
-    is_run = is_run_directory(folder) or (folder / SUMMARY_FILE).is_file()
-    if is_run or (folder / SWEEP_FILE).is_file():
+    seen.add(folder.resolve())
+    if _is_run(folder) or (folder / files.SWEEP_FILE).is_file():
         yield folder
-    if is_run:
-        return
-    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-        hidden = entry.name.startswith(".") or entry.name == REPLACED
-        if entry.is_dir() and not hidden:
-            yield from _directories(Path(entry.path), seen)
+    if not _is_run(folder):
+        for entry in sorted(folder.iterdir()):
+            hidden = entry.name.startswith(".") or entry.name == files.REPLACED
+            if entry.is_dir() and not hidden:
+                yield from _directories(entry, seen)
 
 
-def _read_into(found: Collection, directory: Path) -> None:
-    try:
-        if (directory / SWEEP_FILE).is_file():
-            found.sweeps[directory] = _sweep(directory / SWEEP_FILE)
-        if is_run_directory(directory) or (directory / SUMMARY_FILE).is_file():
-            found.runs.append(read_run(directory))
-    except (ValueError, KeyError, TypeError, AttributeError, OSError, yaml.YAMLError) as error:
-        found.damaged.append(Damaged(directory, f"{type(error).__name__}: {error}"))
-
-
-def _mapping(path: Path) -> dict[str, Any]:
+def _read(path: Path, kind: type = dict) -> Any:
     """Content of a JSON or YAML file; empty where there is none."""
     if not path.is_file():
-        return {}
+        return kind()
     text = path.read_text(encoding="utf-8")
     content = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    if not isinstance(content, dict):
-        raise ValueError(f"{path.name} must hold a mapping, and holds {type(content).__name__}")
+    if not isinstance(content, kind):
+        raise ValueError(f"{path.name} must hold a {kind.__name__}; got {type(content).__name__}")
     return content
-
-
-def _sweep(path: Path) -> dict[str, Any]:
-    content = _mapping(path)
-    for job in content["jobs"]:
-        if not {"directory", "status"} <= set(job):
-            raise ValueError(f"each job in {path.name} must have a directory and a status")
-    return content
-
-
-def _measures(folder: Path) -> dict[str, Any]:
-    content = MeasureStore(folder).read()
-    for checkpoint in content.values():
-        for name, entry in checkpoint["measures"].items():
-            if not {"values", "details"} <= set(entry):
-                raise ValueError(f"the measure {name} must have values and details")
-    return content
-
-
-def _overrides(path: Path) -> list[str]:
-    content = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else []
-    return [str(entry) for entry in content or []]

@@ -1,179 +1,152 @@
 """The tables of a report."""
 
-from collections.abc import Sequence
-from itertools import combinations
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from itertools import product
+
+import numpy as np
+import pandas as pd
 
 from src.errors import UserError
-from src.reports import tables
-from src.reports.grouping import Group
-from src.reports.metrics import Metrics, families, final_metrics
-from src.reports.settings import NOT_SET, as_text
-from src.reports.statistics import Comparison, compare, estimate, holm
-from src.reports.tables import MISSING, Table
-from src.runs.console import duration
+from src.reports.grouping import NOT_SET, Group, as_text, lines_against
+from src.reports.metrics import families, final_metrics
+from src.reports.statistics import Estimate, estimate, estimates
+from src.reports.tables import MISSING, Table, interval, mean_and_deviation, number
+from src.reports.unfinished import repetition
 
-MOST_ROWS_IN_PAIRS = 8
-TITLES = {
+INTERVAL = "95 % interval of the mean"
+CAPTIONS = {
     "results": "Test metrics are of the best checkpoint on validation where one was kept, and "
     "validation metrics of its epoch",
-    "dynamics": "Measures of the training dynamics after the last epoch",
+    "dynamics": "Measures of the training dynamics: start/* before the first step, dynamics/* "
+    "after the last epoch",
     "measures": "Measures of the checkpoint that src/measure.py was given",
 }
 
-ByGroup = dict[str, dict[int, Metrics]]  # by label and by seed
+
+class Results:
+    """Final metrics of the finished runs of all rows, `groups`."""
+
+    def __init__(self, groups: Sequence[Group]) -> None:
+        self.groups = groups
+        by_seed: dict[tuple[str, str], dict[int, float]] = defaultdict(dict)
+        for group in groups:
+            for seed, run in group.finished.items():
+                for name, value in final_metrics(run).items():
+                    by_seed[name, group.label][seed] = value
+        self._samples = {key: pd.Series(v, dtype=float) for key, v in by_seed.items()}
+        self._estimates: dict[tuple[str, str], Estimate] = {}
+        if self._samples:
+            found = estimates(pd.concat(self._samples).droplevel(-1))
+            self._estimates = dict(zip(found.index, found.itertuples(index=False)))
+
+    @property
+    def names(self) -> set[str]:
+        """Metrics that any run has."""
+        return {name for name, _ in self._samples}
+
+    def sample(self, name: str, label: str) -> pd.Series:
+        """Values of a metric of a row by seed, of the runs that have it."""
+        return self._samples.get((name, label), pd.Series(dtype=float))
+
+    def estimate(self, name: str, label: str) -> Estimate:
+        """Mean of a metric of a row over seeds."""
+        return self._estimates.get((name, label), Estimate())
 
 
-def collect(groups: Sequence[Group]) -> ByGroup:
-    """Final metrics of finished runs."""
-    return {
-        group.label: {seed: final_metrics(run) for seed, run in group.finished.items()}
-        for group in groups
-    }
-
-
-def overview(groups: Sequence[Group], metrics: ByGroup, names: Sequence[str]) -> Table:
+def overview(results: Results, names: Sequence[str]) -> Table:
     """One line per row of runs, one column per metric."""
     lines = []
-    for group in groups:
-        found = [estimate(_of(metrics[group.label], name).values()) for name in names]
-        seeds = ", ".join(map(str, group.finished)) or MISSING
-        cells = [tables.mean_and_deviation(entry) for entry in found]
-        lines.append((group.label, _parameters(group), seeds, *cells))
+    for group in results.groups:
+        sizes = {run.summary.get("num_parameters") for run in group.finished.values()} - {None}
+        cells = [mean_and_deviation(results.estimate(name, group.label)) for name in names]
+        parameters = _listed(f"{size:,}" for size in sorted(sizes))
+        lines.append([group.label, parameters, _listed(group.finished), *cells])
     caption = "Mean ± sample standard deviation over seeds"
-    columns = ("runs", "parameters", "seeds", *names)
-    return Table("overview", caption, columns, tuple(lines))
+    return Table("overview", caption, ["runs", "parameters", "seeds", *names], lines)
 
 
-def complete(groups: Sequence[Group], metrics: ByGroup, names: Sequence[str]) -> list[Table]:
+def complete(results: Results, names: Sequence[str]) -> list[Table]:
     """Every metric of every row of runs with its interval: one table per family of metrics."""
-    columns = ("metric", "runs", "n", "mean", "standard deviation", "95 % interval of the mean")
-    return [
-        Table(
-            family,
-            TITLES[family],
-            columns,
-            tuple(
-                (name, group.label, *_cells(_of(metrics[group.label], name)))
-                for name in members
-                for group in groups
-            ),
-            text_columns=2,
-        )
-        for family, members in families(names).items()
-    ]
-
-
-def pairs(groups: Sequence[Group], baseline: str | None) -> list[tuple[str, str]]:
-    """Labels of rows that are compared: all pairs, or every other row with the baseline.
-
-    Without a baseline there are none among more than 8 rows.
-
-    Raises:
-        UserError: when the baseline is not a row.
-    """
-    labels = [group.label for group in groups]
-    if baseline is None:
-        few = len(labels) <= MOST_ROWS_IN_PAIRS
-        return [(second, first) for first, second in combinations(labels, 2)] if few else []
-    if baseline not in labels:
-        listed = "; ".join(repr(label) for label in labels)
-        raise UserError(f"`--baseline` must be a row; got {baseline!r}. Use one of: {listed}.")
-    return [(label, baseline) for label in labels if label != baseline]
-
-
-def paired(
-    metrics: ByGroup, compared: Sequence[tuple[str, str]], names: Sequence[str]
-) -> list[Table]:
-    """Paired differences, one table per family of metrics; none where no two rows share seeds."""
-    columns = ("metric", "difference", "n", "mean", "95 % interval of the mean", "p")
-    columns += ("p, Holm", "seeds left out")
+    columns = ["metric", "runs", "n", "mean", "standard deviation", INTERVAL]
     found = []
     for family, members in families(names).items():
-        lines = [line for name in members for line in _paired_lines(metrics, compared, name)]
-        if lines:
-            title = f"Differences of equal seeds: {family}"
-            found.append(Table(f"paired_{family}", title, columns, tuple(lines), text_columns=2))
+        lines = []
+        for name, group in product(members, results.groups):
+            entry = results.estimate(name, group.label)
+            size = f"{entry.n} ({entry.not_finite} not finite)" if entry.not_finite else entry.n
+            numbers = [number(x, entry.deviation) for x in (entry.mean, entry.deviation)]
+            lines.append([name, group.label, str(size), *numbers, interval(entry)])
+        found.append(Table(family, CAPTIONS[family], columns, lines, text_columns=2))
     return found
 
 
-def each_run(groups: Sequence[Group], metrics: ByGroup) -> Table:
+def against(results: Results, key: str, short: str, names: Sequence[str]) -> Table:
+    """Metrics by the value of a swept key: one column per value, one row of runs per cell."""
+    lines = lines_against(results.groups, key)
+    values = sorted({value for line in lines.values() for value in line})
+    rows = []
+    for name in names:
+        for label, line in lines.items():
+            found = [results.estimate(name, line[v].label) if v in line else None for v in values]
+            rows.append([name, label, *(mean_and_deviation(f) if f else MISSING for f in found)])
+    columns = ["metric", "runs", *(f"{short}={as_text(value)}" for value in values)]
+    caption = f"Mean ± sample standard deviation over seeds, by {key}"
+    return Table(f"by_{short}", caption, columns, rows, text_columns=2)
+
+
+def paired(results: Results, baseline: str | None, names: Sequence[str]) -> list[Table]:
+    """Differences to the baseline of equal seeds, one table per family of metrics.
+
+    Pairing by the seed takes out what both have in common, e.g. the order of the data. `baseline`
+    is the label of the row that is subtracted; None: the first.
+
+    Raises:
+        UserError: when the baseline is no row.
+    """
+    labels = [group.label for group in results.groups]
+    if baseline is not None and baseline not in labels:
+        listed = "; ".join(map(repr, labels))
+        raise UserError(f"`--baseline` must be a row; got {baseline!r}. Use one of: {listed}.")
+    baseline = baseline or next(iter(labels), None)
+    columns = ["metric", "difference", "n", "mean", INTERVAL, "seeds left out"]
+    found = []
+    for family, members in families(names).items():
+        lines = []
+        for name, label in product(members, labels):
+            differences = results.sample(name, label) - results.sample(name, baseline)
+            entry = estimate(differences)
+            if label != baseline and entry.n:
+                left_out = _listed(differences.index[~np.isfinite(differences)])
+                mean = number(entry.mean, entry.deviation)
+                cells = [str(entry.n), mean, interval(entry), left_out]
+                lines.append([name, f"{label} − {baseline}", *cells])
+        if lines:
+            caption = f"Differences of equal seeds: {family}"
+            found.append(Table(f"paired_{family}", caption, columns, lines, text_columns=2))
+    return found
+
+
+def each_run(results: Results) -> Table:
     """Every metric of every finished run, with all digits, to compute with."""
-    names = sorted({n for runs in metrics.values() for values in runs.values() for n in values})
-    lines = [
-        (group.label, str(seed), str(run.directory), *(_digits(values.get(n)) for n in names))
-        for group in groups
-        for (seed, run), values in zip(group.finished.items(), metrics[group.label].values())
-    ]
-    columns = ("runs", "seed", "directory", *names)
-    return Table("runs", "Every metric of every finished run", columns, tuple(lines), 3)
-
-
-def configs(groups: Sequence[Group]) -> Table | None:
-    """Keys whose values differ between rows; None for one row."""
-    keys = dict.fromkeys(key for group in groups for key in group.settings)
-    if not keys:
-        return None
-    lines = [
-        (key, *(as_text(group.settings.get(key, NOT_SET)) for group in groups)) for key in keys
-    ]
-    columns = ("key", *(group.label for group in groups))
-    return Table("configs", "Keys of the configs that differ", columns, tuple(lines), len(columns))
-
-
-def counts(groups: Sequence[Group]) -> Table:
-    """How many runs of each row ended how, and how long they took."""
+    names = sorted(results.names)
     lines = []
-    for group in groups:
-        others = [run for run in group.runs if run.status != "finished"]
-        told = ", ".join(f"{run.status}, seed {run.seed}" for run in others) or MISSING
-        times = [run.summary.get("wall_time_s") for run in group.finished.values()]
-        mean = estimate(times).mean
-        time = MISSING if mean is None else duration(mean)
-        lines.append((group.label, str(len(group.finished)), told, time))
-    columns = ("runs", "finished", "not finished", "mean time of a run")
-    return Table("counts", "Runs by their end", columns, tuple(lines))
+    for group in results.groups:
+        for seed, run in group.finished.items():
+            values = pd.Series(final_metrics(run)).reindex(names)
+            digits = [MISSING if pd.isna(value) else repr(float(value)) for value in values]
+            lines.append([group.label, str(seed), str(run.directory), repetition(run), *digits])
+    columns = ["runs", "seed", "directory", "command", *names]
+    return Table("runs", "Every metric of every finished run", columns, lines, text_columns=4)
 
 
-def _of(runs: dict[int, Metrics], name: str) -> Metrics:
-    """Values of a metric by seed, of the runs that have it."""
-    return {seed: values[name] for seed, values in runs.items() if name in values}
+def configs(groups: Sequence[Group]) -> Table:
+    """Keys whose values differ between rows."""
+    keys = dict.fromkeys(key for group in groups for key in group.settings)
+    lines = [[k, *(as_text(group.settings.get(k, NOT_SET)) for group in groups)] for k in keys]
+    columns = ["key", *(group.label for group in groups)]
+    return Table("configs", "Keys of the configs that differ", columns, lines, len(columns))
 
 
-def _cells(values: Metrics) -> tuple[str, ...]:
-    found = estimate(values.values())
-    step = found.deviation
-    numbers = (tables.number(found.mean, step), tables.number(found.deviation, step))
-    return (tables.sample_size(found), *numbers, tables.interval(found))
-
-
-def _paired_lines(
-    metrics: ByGroup, compared: Sequence[tuple[str, str]], name: str
-) -> list[tuple[str, ...]]:
-    found: list[tuple[str, Comparison]] = []
-    for first, second in compared:
-        comparison = compare(_of(metrics[first], name), _of(metrics[second], name))
-        if comparison.seeds:
-            found.append((f"{first} − {second}", comparison))
-    adjusted = holm([comparison.p_value for _, comparison in found])
-    return [
-        (
-            name,
-            label,
-            str(comparison.difference.n),
-            tables.number(comparison.difference.mean, comparison.difference.deviation),
-            tables.interval(comparison.difference),
-            tables.p_value(comparison.p_value),
-            tables.p_value(p),
-            ", ".join(map(str, comparison.left_out)) or MISSING,
-        )
-        for (label, comparison), p in zip(found, adjusted)
-    ]
-
-
-def _parameters(group: Group) -> str:
-    counted = {run.summary.get("num_parameters") for run in group.finished.values()} - {None}
-    return ", ".join(f"{count:,}" for count in sorted(counted)) or MISSING
-
-
-def _digits(value: float | None) -> str:
-    return MISSING if value is None else repr(value)
+def _listed(values: Iterable[object]) -> str:
+    return ", ".join(map(str, values)) or MISSING

@@ -1,29 +1,16 @@
 """Tables of text, and the same cells as CSV, Markdown and LaTeX."""
 
-import csv
-import io
 import math
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+import pandas as pd
 
 from src.reports.statistics import Estimate
 
 MISSING = "-"
-LATEX = {
-    "\\": r"\textbackslash{}",
-    "{": r"\{",
-    "}": r"\}",
-    "_": r"\_",
-    "%": r"\%",
-    "&": r"\&",
-    "#": r"\#",
-    "$": r"\$",
-    "^": r"\textasciicircum{}",
-    "~": r"\textasciitilde{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "±": r"$\pm$",
-    "−": r"$-$",
-}
+NOT_ESCAPED_BY_PANDAS = {"<": r"\textless{}", ">": r"\textgreater{}", "±": r"$\pm$", "−": r"$-$"}
 
 
 @dataclass(frozen=True)
@@ -31,7 +18,7 @@ class Table:
     """Cells under headings.
 
     Attributes:
-        name: of its files.
+        name: name of its files.
         caption: what it holds, in a sentence.
         columns: headings.
         rows: cells, as many in each row as there are columns.
@@ -40,91 +27,71 @@ class Table:
 
     name: str
     caption: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
     text_columns: int = 1
 
     def csv(self) -> str:
         """Comma-separated, with a line of headings."""
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([self.columns, *self.rows])
-        return text.getvalue()
+        frame = pd.DataFrame(self.rows, columns=self.columns)
+        return frame.to_csv(index=False, lineterminator="\n")
 
     def markdown(self) -> str:
         """A pipe table."""
         ends = ["---"] * self.text_columns + ["---:"] * (len(self.columns) - self.text_columns)
-        lines = [self.columns, *self.rows]
-        head, *body = ["| " + " | ".join(map(_markdown, line)) + " |" for line in lines]
-        return "\n".join([head, "|" + "|".join(ends) + "|", *body]) + "\n"
+        cells = [
+            [_one_line(cell).replace("\\", "\\\\").replace("|", "\\|") for cell in line]
+            for line in (self.columns, *self.rows)
+        ]
+        head, *body = [f"| {' | '.join(line)} |" for line in cells]
+        return "\n".join([head, f"|{'|'.join(ends)}|", *body]) + "\n"
 
     def latex(self) -> str:
         """A plain `tabular`, which needs no package."""
+        rows = [[_one_line(cell) for cell in row] for row in self.rows]
+        styler = pd.DataFrame(rows, columns=self.columns).style.hide(axis="index")
+        styler = styler.format(escape="latex").format_index(escape="latex", axis=1)
         kinds = "l" * self.text_columns + "r" * (len(self.columns) - self.text_columns)
-        head, *body = [
-            " & ".join(map(_latex, line)) + r" \\" for line in [self.columns, *self.rows]
-        ]
-        lines = [f"% {_one_line(self.caption)}", rf"\begin{{tabular}}{{{kinds}}}", r"\hline"]
-        lines += [head, r"\hline", *body, r"\hline", r"\end{tabular}"]
-        return "\n".join(lines) + "\n"
+        text = styler.to_latex(column_format=kinds, hrules=True)
+        text = re.sub(r"\\(top|mid|bottom)rule", r"\\hline", text)
+        for character, code in NOT_ESCAPED_BY_PANDAS.items():
+            text = text.replace(character, code)
+        return f"% {_one_line(self.caption)}\n{text}"
 
 
-def number(value: float | None, step: float | None = None) -> str:
+def number(value: float, step: float = math.nan) -> str:
     """A number as text.
 
     Args:
-        value: None gives a dash.
+        value: what is shown; NaN and infinity give a dash.
         step: the size of differences that matter, e.g. a standard deviation: it is shown with two
-            digits. None or 0: four significant digits.
+            digits. NaN or 0: four significant digits.
     """
-    if value is None or not math.isfinite(value):
+    if not math.isfinite(value):
         return MISSING
     if not step or not math.isfinite(step):
         return f"{value:.4g}"
     largest = max(abs(value), step)
+    exponent = math.floor(math.log10(step))
     if not 1e-4 <= largest < 1e6:
-        digits = max(0, min(8, _exponent(largest) - _exponent(step) + 1))
-        return f"{value:.{digits}e}"
-    return f"{value:.{max(0, min(10, 1 - _exponent(step)))}f}"
+        digits = math.floor(math.log10(largest)) - exponent + 1
+        return f"{value:.{max(0, min(8, digits))}e}"
+    return f"{value:.{max(0, min(10, 1 - exponent))}f}"
 
 
 def mean_and_deviation(found: Estimate) -> str:
     """`0.853 ± 0.012`, or the mean alone where there is no deviation."""
-    if found.deviation is None:
+    if math.isnan(found.deviation):
         return number(found.mean)
     return f"{number(found.mean, found.deviation)} ± {number(found.deviation, found.deviation)}"
 
 
 def interval(found: Estimate) -> str:
     """`[0.84, 0.87]`, or a dash where there is none."""
-    if found.low is None or found.high is None:
+    if math.isnan(found.low):
         return MISSING
-    step = found.deviation
-    return f"[{number(found.low, step)}, {number(found.high, step)}]"
-
-
-def sample_size(found: Estimate) -> str:
-    """`3`, or `2 (1 not finite)`."""
-    return f"{found.n} ({found.not_finite} not finite)" if found.not_finite else str(found.n)
-
-
-def p_value(value: float | None) -> str:
-    """Two significant digits; `<0.0001` below that."""
-    if value is None:
-        return MISSING
-    return "<0.0001" if value < 1e-4 else f"{value:.2g}"
-
-
-def _exponent(value: float) -> int:
-    return math.floor(math.log10(abs(value)))
+    return f"[{number(found.low, found.deviation)}, {number(found.high, found.deviation)}]"
 
 
 def _one_line(cell: str) -> str:
     return " ".join(cell.split())
-
-
-def _markdown(cell: str) -> str:
-    return _one_line(cell).replace("\\", "\\\\").replace("|", "\\|")
-
-
-def _latex(cell: str) -> str:
-    return "".join(LATEX.get(character, character) for character in _one_line(cell))

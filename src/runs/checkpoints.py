@@ -1,64 +1,123 @@
 """Checkpoints on disk: how they are read, and where their measures are kept."""
 
+import csv
+import hashlib
+import io
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import torch
+from filelock import FileLock
 from lightning import LightningModule
 
+from src import files
 from src.errors import UserError
-from src.files import CHECKPOINTS, MEASURES, PATH_FOLDER
-from src.runs.measure_store import MeasureStore
+
+COLUMNS = ("checkpoint", "epochs_trained", "step", "measure", "name", "value")
+
+Entry = dict[str, Any]
+
+
+class MeasureStore:
+    """The measures kept in one folder.
+
+    ``measures.json`` holds, by checkpoint and by measure, the settings, the figures by name and
+    whatever else was found (curves, spectra, maps); ``measures.csv`` the figures alone, one a row.
+    Each entry is written atomically as soon as it is there. Several processes may write.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.path = self.folder / files.MEASURES_JSON
+
+    def read(self) -> dict[str, Entry]:
+        """All entries: by checkpoint, {epochs_trained, step, measures by name}."""
+        return json.loads(self.path.read_text(encoding="utf-8")) if self.path.is_file() else {}
+
+    def find(self, checkpoint: str, measure: str, fingerprint: str) -> Entry | None:
+        """The entry of a measure of a checkpoint, if it was made with these settings."""
+        entry = self.read().get(checkpoint, {}).get("measures", {}).get(measure)
+        return entry if entry and entry["fingerprint"] == fingerprint else None
+
+    def add(self, checkpoint: str, position: Entry, measure: str, entry: Entry) -> None:
+        """Keep the entry of a measure of a checkpoint, in place of an earlier one.
+
+        An entry has ``fingerprint``, ``settings``, ``values`` and ``details``; the position is
+        the checkpoint's ``epochs_trained`` and ``step``.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.folder / f".{files.MEASURES_JSON}.lock"):
+            entries = self.read()
+            entries[checkpoint] = entries.get(checkpoint, {"measures": {}}) | position
+            entries[checkpoint]["measures"][measure] = entry
+            text = io.StringIO()
+            table = csv.writer(text, lineterminator="\n")
+            table.writerow(COLUMNS)
+            for name, kept in entries.items():
+                start = (name, kept["epochs_trained"], kept["step"])
+                for taken, found in kept["measures"].items():
+                    table.writerows((*start, taken, *value) for value in found["values"].items())
+            files.write_json(self.path, entries)
+            files.write_text(self.folder / files.MEASURES_CSV, text.getvalue())
+
+
+def fingerprint(settings: Entry, checkpoint: Path) -> str:
+    """A hash of the settings of a measure and of the checkpoint's bytes."""
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    digest.update(checkpoint.read_bytes())
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True)
 class Stored:
-    """A checkpoint file.
-
-    Attributes:
-        path: of the file.
-        run: directory of the run it belongs to.
-        store: where its measures are kept.
-        key: its name there.
-        asked_for: whether it was named itself, and not found in a directory.
-    """
+    """A checkpoint file, of a run, and where its measures are kept."""
 
     path: Path
-    run: Path
+    run: Path  # directory
     store: MeasureStore
-    key: str
-    asked_for: bool
+    key: str  # its name in the store
+    named: bool  # itself, and not found in a directory
 
     def picture(self, measure: str) -> Path:
         """The file of a measure's picture."""
         stem = self.key.removesuffix(".ckpt").replace("/", "_")
-        return self.store.folder / MEASURES / f"{stem}_{measure}.png"
+        return self.store.folder / files.MEASURES / f"{stem}_{measure}.png"
 
-    def earlier(self, step: int) -> list[Path]:
-        """The run's weights that were kept along training before an optimizer step, in order."""
-        files = sorted((self.run / CHECKPOINTS / PATH_FOLDER).glob("*.ckpt"))
-        return [file for file in files if load_checkpoint(file)["global_step"] < step]
+    def path_of_training(self) -> list[dict[str, Any]]:
+        """Checkpoints that the run kept along training before this one, in order, and this one."""
+        kept = sorted((self.run / files.CHECKPOINTS / files.PATH_FOLDER).glob("*.ckpt"))
+        end = load_checkpoint(self.path)
+        before = [c for c in map(load_checkpoint, kept) if c["global_step"] < end["global_step"]]
+        return [*before, end]
 
 
-def find_checkpoints(path: Path, out: Path | None) -> list[Stored]:
+def find_checkpoints(path: Path, output_dir: Path | None) -> list[Stored]:
     """A checkpoint file, or all below a run directory or a sweep.
 
-    Args:
-        path: of the file or directory.
-        out: folder for all measures; None: each checkpoint's own.
+    Their measures are kept in `output_dir`, or each in the checkpoint's own folder.
 
     Raises:
         UserError: when there is none.
     """
-    files = [path] if path.is_file() else sorted(path.rglob(f"{CHECKPOINTS}/**/*.ckpt"))
-    if not files:
+    below = f"{files.CHECKPOINTS}/**/*.ckpt"
+    paths = [path] if path.is_file() else sorted(path.rglob(below))
+    if not paths:
         raise UserError(
             "`ckpt_path` must be a checkpoint, or a directory with checkpoints below it; got "
-            f"{path} without any. A run keeps them in <run directory>/{CHECKPOINTS}."
+            f"{path} without any. A run keeps them in <run directory>/{files.CHECKPOINTS}."
         )
-    return [_stored(file, path, out) for file in files]
+    found = []
+    for file in paths:
+        folders = [parent for parent in file.parents if parent.name == files.CHECKPOINTS]
+        run = folders[-1].parent if folders else file.parent
+        named = file == path
+        key = file.name if named or output_dir is None else str(file.relative_to(path))
+        found.append(Stored(file, run, MeasureStore(output_dir or file.parent), key, named))
+    return found
 
 
 def position(checkpoint: Mapping[str, Any]) -> dict[str, float]:
@@ -67,23 +126,13 @@ def position(checkpoint: Mapping[str, Any]) -> dict[str, float]:
     return {"epochs_trained": float(epochs), "step": checkpoint["global_step"]}
 
 
-def _stored(file: Path, asked: Path, out: Path | None) -> Stored:
-    folders = [parent for parent in file.parents if parent.name == CHECKPOINTS]
-    run = folders[-1].parent if folders else file.parent
-    if out is None:
-        return Stored(file, run, MeasureStore(file.parent), file.name, file == asked)
-    key = file.name if file == asked else str(file.relative_to(asked))
-    return Stored(file, run, MeasureStore(out), key, file == asked)
-
-
 def load_checkpoint(path: str | Path) -> dict[str, Any]:
     """Read a checkpoint that `src/train.py` wrote, onto the CPU, without running its code.
 
     Raises:
         UserError: when the file is missing, damaged, or from elsewhere.
     """
-    path = Path(path)
-    if not path.is_file():
+    if not Path(path).is_file():
         raise UserError(
             f"A checkpoint must be an existing file; got {path}. "
             "A run keeps them in <run directory>/checkpoints."
@@ -105,37 +154,21 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     return checkpoint
 
 
-def _listed(names: list[str], most: int = 4) -> str:
-    shown = ", ".join(names[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
-
-
 def load_weights(model: LightningModule, checkpoint: dict[str, Any], path: str | Path) -> None:
     """Load a checkpoint's weights into a network of the same architecture.
 
-    And what else the model restores from one, as how relaxed its layers are.
+    Also restores the state that `on_load_checkpoint` handles, such as theta.
 
     Raises:
-        UserError: when names or shapes differ, with a summary of the differences.
+        UserError: when names or shapes differ, with the first of the differences.
     """
-    stored, wanted = checkpoint["state_dict"], model.state_dict()
-    shapes = [
-        f"{name} {tuple(stored[name].shape)} instead of {tuple(wanted[name].shape)}"
-        for name in wanted
-        if name in stored and stored[name].shape != wanted[name].shape
-    ]
-    differences = {
-        "missing": [name for name in wanted if name not in stored],
-        "unexpected": [name for name in stored if name not in wanted],
-        "of another shape": shapes,
-    }
-    told = [f"{_listed(names)} ({word})" for word, names in differences.items() if names]
-    if told:
+    try:
+        model.load_state_dict(checkpoint["state_dict"])
+    except RuntimeError as error:
         network = checkpoint["config"].get("model", {}).get("net", {}).get("_target_", "unknown")
         raise UserError(
             f"A checkpoint must be of the same architecture as the network; {path} (a {network}) "
-            f"differs: {'; '.join(told)}. Choose the `model` it was trained with, or a checkpoint "
-            "of this one."
-        )
+            f"differs: {shorten(str(error), 600)} Choose the `model` it was trained with, or a "
+            "checkpoint of this one."
+        ) from error
     model.on_load_checkpoint(checkpoint)
-    model.load_state_dict(stored)

@@ -1,17 +1,14 @@
-"""What a run says: quiet third parties, the config, and the table of what it reached."""
+"""What a run shows: no hints of third parties, the config on request, times and tables."""
 
 import io
 import logging
 import warnings
 from collections.abc import Mapping
-from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.syntax import Syntax
 from rich.table import Table
-
-log = logging.getLogger(__name__)
 
 # Hints that a user of this project has no use for.
 NOISE = (
@@ -28,16 +25,15 @@ NOISE = (
 
 def quiet_third_party() -> None:
     """Leave Lightning's advertisements and hints out of the console; its warnings stay."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
-    logging.getLogger("numexpr").setLevel(logging.WARNING)  # PhiFlow's and blosc2's
+    for name in ("lightning.pytorch", "lightning.fabric", "numexpr"):  # PhiFlow's and blosc2's
+        logging.getLogger(name).setLevel(logging.WARNING)
     for message in NOISE:
         warnings.filterwarnings("ignore", message=message)
 
 
 def apply_extras(config: DictConfig) -> None:
     """Do what the group `extras` asks for: hide warnings, show the config."""
-    extras = config.get("extras") or {}
+    extras = config.get("extras", {})
     if extras.get("ignore_warnings"):
         warnings.filterwarnings("ignore")
     if extras.get("print_config"):
@@ -51,46 +47,20 @@ def duration(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def _cell(value: float | None) -> str:
-    if value is None:
-        return ""
-    return f"{value:.4f}" if 1e-3 <= abs(value) < 1e4 or value == 0 else f"{value:.3e}"
-
-
-def metrics_table(columns: Mapping[str, Mapping[str, float]]) -> str:
-    """A table of metrics as text, one row each, in the columns that have them.
-
-    Args:
-        columns: by their headings, metrics by their names.
-    """
-    table = Table()
-    table.add_column("metric")
-    for heading in columns:
-        table.add_column(heading, justify="right")
-    order = ("train", "val", "test")
-    names = {name for metrics in columns.values() for name in metrics}
-    for name in sorted((n for n in names if n.split("/")[0] in order), key=_order(order)):
-        table.add_row(name, *(_cell(metrics.get(name)) for metrics in columns.values()))
+def table(columns: Mapping[str, Mapping[str, float | None]], heading: str) -> str:
+    """Numbers by name, in columns with headings, as text; rows in order of appearance."""
+    drawn = Table(heading)
+    for column in columns:
+        drawn.add_column(column, justify="right")
+    for name in dict.fromkeys(name for numbers in columns.values() for name in numbers):
+        cells = []
+        for value in (numbers.get(name) for numbers in columns.values()):
+            fixed = value is not None and (1e-3 <= abs(value) < 1e4 or value == 0)
+            cells.append("" if value is None else f"{value:.4f}" if fixed else f"{value:.3e}")
+        drawn.add_row(name, *cells)
     text = io.StringIO()
-    Console(file=text, width=100).print(table)
+    Console(file=text, width=100).print(drawn)
     return text.getvalue().rstrip()
-
-
-def values_table(values: Mapping[str, float | None]) -> str:
-    """A table of figures by name, as text."""
-    table = Table("measure", show_header=True)
-    table.add_column("value", justify="right")
-    for name, value in values.items():
-        table.add_row(name, _cell(value))
-    text = io.StringIO()
-    Console(file=text, width=100).print(table)
-    return text.getvalue().rstrip()
-
-
-def _order(splits: tuple[str, ...]) -> Any:
-    return lambda name: (splits.index(name.split("/")[0]), name)

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from src.checks import check_choice, check_integer
 from src.data.samples import first_loader, first_samples, spread_samples
 from src.errors import UserError
 from src.loggers.wandb_measures import update_wandb_run
@@ -20,82 +21,70 @@ from src.measures import PathPoint, Reading, Subject
 from src.plots.measures import draw
 from src.plots.style import save_figure
 from src.runs.building import build
-from src.runs.checkpoints import Stored, find_checkpoints, load_checkpoint, load_weights, position
-from src.runs.console import values_table
-from src.runs.evaluation import evaluation_config
-from src.runs.measure_store import fingerprint
-from src.runs.overrides import command_line
+from src.runs.checkpoints import (
+    Stored,
+    find_checkpoints,
+    fingerprint,
+    load_checkpoint,
+    load_weights,
+    position,
+)
+from src.runs.config_checks import SPLITS
+from src.runs.console import table
+from src.runs.overrides import command_line, evaluation_config
+from src.runs.results import tested_metrics
 from src.runs.run import Run, prepare_new_run
 
 log = logging.getLogger(__name__)
 
-SPLITS = ("train", "val", "test")
-SPREAD = ("train",)  # splits of which samples are taken at equal distances
-
 
 class Job(NamedTuple):
-    """One measure of one checkpoint, and the mark of what it depends on."""
+    """One measure of one checkpoint, what it is taken with, and the hash of what it depends on."""
 
     stored: Stored
     name: str
+    settings: dict[str, Any]
     fingerprint: str
 
 
 class Measured:
-    """Network and data of checkpoints that were trained with one config.
-
-    Args:
-        config: as `evaluation_config` makes it.
-    """
+    """Network and data, on the device to measure on, of checkpoints trained with one config."""
 
     def __init__(self, config: DictConfig) -> None:
         self.config = config
         self.module: LightningModule = build(config, "model")
         quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
         self.trainer = build(config, "trainer", **quiet)
+        self.device = self.trainer.strategy.root_device
 
     @cached_property
     def datamodule(self) -> LightningDataModule:
-        """The data, loaded when first asked for."""
         datamodule = build(self.config, "data")
         datamodule.prepare_data()
         datamodule.setup()
         return datamodule
 
     def load(self, checkpoint: Mapping[str, Any], path: Path) -> None:
-        """Put a checkpoint's weights into the module, on the device to measure on."""
         load_weights(self.module, checkpoint, path)
-        self.module.to(self.trainer.strategy.root_device)
+        self.module.to(self.device)
 
     def batches(self, split: str, num_samples: int) -> list[Any]:
-        """Fixed samples of a split, without augmentation, on the device to measure on.
-
-        Of training data they lie at equal distances over the set; of validation and test data
-        they are the first ones, as in the callbacks.
-        """
+        """Fixed samples without augmentation; those of training at equal distances over the set."""
         loader = first_loader(getattr(self.datamodule, f"{split}_dataloader")())
-        read = spread_samples if split in SPREAD else first_samples
-        strategy = self.trainer.strategy
-        return [
-            strategy.batch_to_device(b, strategy.root_device) for b in read(loader, num_samples)
-        ]
+        read = spread_samples if split == "train" else first_samples
+        to_device = self.trainer.strategy.batch_to_device
+        return [to_device(batch, self.device) for batch in read(loader, num_samples)]
 
-    def test(self) -> dict[str, float]:
-        """The metrics of all test data."""
-        per_loader = self.trainer.test(self.module, datamodule=self.datamodule, verbose=False)
-        self.module.to(self.trainer.strategy.root_device)
-        return {name: value for metrics in per_loader for name, value in metrics.items()}
+    def score(self) -> dict[str, float]:
+        metrics = tested_metrics(self.trainer, self.module, self.datamodule)
+        self.module.to(self.device)
+        return metrics
 
     def path(self, stored: Stored, batches: list[Any]) -> list[PathPoint]:
-        """The states that the run kept along training, up to this checkpoint's, which is last.
-
-        The module is left in the last one.
-        """
-        end = load_checkpoint(stored.path)
+        """The states that the run kept along training, up to this one, which is loaded last."""
         points = []
-        for file in (*stored.earlier(end["global_step"]), stored.path):
-            checkpoint = load_checkpoint(file)
-            self.load(checkpoint, file)
+        for checkpoint in stored.path_of_training():
+            self.load(checkpoint, stored.path)
             state = self.module.objective(batches).network.state_dict()
             copies = {name: tensor.clone() for name, tensor in state.items()}
             points.append(PathPoint(copies, **position(checkpoint)))
@@ -103,92 +92,81 @@ class Measured:
 
 
 def prepare_measuring(composed: DictConfig) -> Run:
-    """Start a run that measures.
-
-    Raises:
-        UserError: without something to measure, or with an entry of a measure out of its range.
-    """
-    if OmegaConf.is_missing(composed, "ckpt_path") or composed.ckpt_path is None:
-        raise UserError(
-            "`ckpt_path` must be a checkpoint, a run directory or the directory of a sweep; got "
-            "none. Use ckpt_path=logs/train/runs/<date>, for example."
-        )
+    """Check the entries of the measures, and start the run that takes them."""
     for name, entry in composed.measure.items():
-        _check_entry(name, entry)
+        check_integer(f"measure.{name}.num_samples", entry.num_samples)
+        check_choice(f"measure.{name}.split", entry.split, SPLITS)
     composed.seed = 0 if composed.seed is None else composed.seed
     return prepare_new_run(composed)
 
 
-def run_measuring(run: Run) -> dict[str, dict[str, float]]:
+def run_measuring(run: Run) -> None:
     """Take every measure that the config names of every checkpoint that it names.
 
     What was measured before with the same settings is left out. Each result is written at once,
     so that the same command goes on where it was interrupted.
-
-    Returns:
-        Values by checkpoint and by name, those found before among them.
     """
-    out = None if run.config.out is None else Path(str(run.config.out))
-    checkpoints = find_checkpoints(Path(str(run.config.ckpt_path)), out)
+    config = run.config
+    output_dir = None if config.output_dir is None else Path(str(config.output_dir))
+    checkpoints = find_checkpoints(Path(str(config.ckpt_path)), output_dir)
     results: dict[str, dict[str, float]] = {str(stored.path): {} for stored in checkpoints}
-    jobs = _jobs(checkpoints, run.config)
-    missing = [job for job in jobs if not _known(job, run.config, results)]
-    run.summary |= {"task": run.config.task_name, "measures": len(jobs), "measured": 0}
+    jobs, missing = _jobs(checkpoints, config), []
+    for job in jobs:
+        known = job.stored.store.find(job.stored.key, job.name, job.fingerprint)
+        if known is None or config.overwrite:
+            missing.append(job)
+        else:
+            results[str(job.stored.path)].update(known["values"])
+    run.summary |= {"task": config.task_name, "measures": len(jobs), "measured": 0}
     if len(missing) < len(jobs):
         log.info("%d of %d measures were taken before.", len(jobs) - len(missing), len(jobs))
+    measured: Measured | None = None
+    bar = tqdm(missing, disable=not config.trainer.enable_progress_bar)
     try:
-        _take_all(missing, run, results)
+        with logging_redirect_tqdm(), bar:
+            for job in bar:
+                bar.set_description(f"{job.stored.key}: {job.name}")
+                checkpoint = load_checkpoint(job.stored.path)
+                needed = evaluation_config(config, checkpoint["config"])
+                if measured is None or measured.config != needed:
+                    measured = Measured(needed)
+                measured.load(checkpoint, job.stored.path)
+                reading = _take(job, measured, position(checkpoint))
+                results[str(job.stored.path)].update(reading.values)
+                run.summary["measured"] += 1
     except KeyboardInterrupt:
         log.warning("Interrupted. The same command goes on with what is left.")
         raise
-    if run.config.update_wandb:
-        _update_wandb(checkpoints, results)
-    _tell(checkpoints, results)
-    return results
+    if config.update_wandb:
+        for directory in dict.fromkeys(stored.run for stored in checkpoints):
+            own = [stored for stored in checkpoints if stored.run == directory]
+            update_wandb_run(directory, {s.path.stem: results[str(s.path)] for s in own})
+    last = str(checkpoints[-1].path)
+    values = {name: value for name, value in results[last].items() if "/" not in name}
+    if values:
+        log.info("\n%s\n%s", last, table({"value": values}, "measure"))
+    folders = list(dict.fromkeys(str(stored.store.folder) for stored in checkpoints))
+    shown = ", ".join(folders[:3]) + (f", ... ({len(folders)} folders)" if folders[3:] else "")
+    log.info("Measures of %d checkpoints: %s", len(checkpoints), shown)
 
 
 def _jobs(checkpoints: list[Stored], config: DictConfig) -> list[Job]:
     """All measures that are asked for; those of one checkpoint come together."""
     changes = [text for text in command_line() if text.startswith(("data", "model"))]
-    jobs = []
+    measures, jobs = OmegaConf.to_container(config.measure, resolve=True), []
     for stored in checkpoints:
-        for name, entry in config.measure.items():
-            if stored.asked_for or entry.only in (None, stored.path.name):
-                settings = {**_settings(entry), "changes": changes}
-                jobs.append(Job(stored, name, fingerprint(settings, stored.path)))
+        for name, entry in measures.items():
+            if stored.named or entry["checkpoint"] in (None, stored.path.name):
+                settings = {key: value for key, value in entry.items() if key != "checkpoint"}
+                mark = fingerprint({**settings, "changes": changes}, stored.path)
+                jobs.append(Job(stored, name, settings, mark))
     if not jobs:
+        asked = [f"measure.{n}.checkpoint={e.checkpoint}" for n, e in config.measure.items()]
         raise UserError(
             "there must be a checkpoint of the name that a measure asks for; got "
-            f"{', '.join(f'measure.{n}.only={e.only}' for n, e in config.measure.items())}. Name "
-            "one that exists, or null for all."
+            f"{', '.join(asked)}. Name one that exists, or null for all."
         )
     return jobs
-
-
-def _known(job: Job, config: DictConfig, results: dict[str, dict[str, float]]) -> bool:
-    """Whether a measure was taken before; its values then go to the results."""
-    if config.again:
-        return False
-    known = job.stored.store.find(job.stored.key, job.name, job.fingerprint)
-    if known is not None:
-        results[str(job.stored.path)].update(known["values"])
-    return known is not None
-
-
-def _take_all(jobs: list[Job], run: Run, results: dict[str, dict[str, float]]) -> None:
-    shown = run.config.trainer.enable_progress_bar
-    measured: Measured | None = None
-    with logging_redirect_tqdm(), tqdm(jobs, disable=not shown) as bar:
-        for job in bar:
-            bar.set_description(f"{job.stored.key}: {job.name}")
-            checkpoint = load_checkpoint(job.stored.path)
-            config = evaluation_config(run.config, checkpoint["config"])
-            if measured is None or measured.config != config:
-                measured = Measured(config)
-            measured.load(checkpoint, job.stored.path)
-            reading = _take(job, measured, position(checkpoint))
-            results[str(job.stored.path)].update(reading.values)
-            run.summary["measured"] += 1
 
 
 def _take(job: Job, measured: Measured, at: dict[str, float]) -> Reading:
@@ -200,14 +178,14 @@ def _take(job: Job, measured: Measured, at: dict[str, float]) -> Reading:
     subject = Subject(
         measured.module,
         batches,
-        score=measured.test,
+        score=measured.score,
         path=lambda: measured.path(stored, batches),
         progress=partial(tqdm, leave=False, disable=not shown),
     )
     reading: Reading = instantiate(entry.probe, _convert_="all")(subject)
     kept = {
         "fingerprint": job.fingerprint,
-        "settings": _settings(entry),
+        "settings": job.settings,
         "num_samples": sum(len(inputs) for inputs in subject.inputs()),
         "seconds": round(time.monotonic() - started, 3),
         "values": reading.values,
@@ -218,44 +196,3 @@ def _take(job: Job, measured: Measured, at: dict[str, float]) -> Reading:
     if figure is not None:
         save_figure(figure, stored.picture(job.name))
     return reading
-
-
-def _check_entry(name: str, entry: DictConfig) -> None:
-    samples = entry.num_samples
-    if isinstance(samples, bool) or not isinstance(samples, int) or samples < 1:
-        raise UserError(
-            f"`measure.{name}.num_samples` must be a whole number of at least 1; got {samples!r}. "
-            f"Use measure.{name}.num_samples=128."
-        )
-    if entry.split not in SPLITS:
-        raise UserError(
-            f"`measure.{name}.split` must be one of {', '.join(SPLITS)}; got {entry.split!r}. Use "
-            f"measure.{name}.split=val."
-        )
-
-
-def _settings(entry: DictConfig) -> dict[str, Any]:
-    """What a measure is taken with, as plain values."""
-    plain = OmegaConf.to_container(entry, resolve=True)
-    return {key: value for key, value in plain.items() if key != "only"}
-
-
-def _update_wandb(checkpoints: list[Stored], results: dict[str, dict[str, float]]) -> None:
-    for directory in dict.fromkeys(stored.run for stored in checkpoints):
-        of_run = {
-            stored.path.stem: results[str(stored.path)]
-            for stored in checkpoints
-            if stored.run == directory
-        }
-        update_wandb_run(directory, of_run)
-
-
-def _tell(checkpoints: list[Stored], results: dict[str, dict[str, float]]) -> None:
-    """Log the figures of the last checkpoint, and where all of them are."""
-    last = str(checkpoints[-1].path)
-    values = {name: value for name, value in results[last].items() if "/" not in name}
-    if values:
-        log.info("\n%s\n%s", last, values_table(values))
-    folders = list(dict.fromkeys(str(stored.store.folder) for stored in checkpoints))
-    told = folders if len(folders) < 4 else [*folders[:2], f"... ({len(folders)} folders)"]
-    log.info("Measures of %d checkpoints: %s", len(checkpoints), ", ".join(told))

@@ -1,48 +1,65 @@
-"""Command-line overrides, applied on top of a config that was stored earlier."""
+"""Command-line overrides: keys of earlier versions, and changes of a config stored earlier."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import wraps
+from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 # Where, or how loudly, a run goes. None of these, nor keys below them, changes what it computes
 # beyond the last digits.
 CIRCUMSTANCES = (
-    "trainer.accelerator",
-    "trainer.devices",
-    "trainer.profiler",
-    "trainer.enable_progress_bar",
-    "trainer.log_every_n_steps",
-    "data.num_workers",
-    "paths.data_dir",
-    "logger",
-    "extras",
-    "tags",
-    "optimized_metric",
+    *("trainer.accelerator", "trainer.devices", "trainer.profiler"),
+    *("trainer.enable_progress_bar", "trainer.log_every_n_steps"),
+    *("data.num_workers", "paths.data_dir", "logger", "extras", "tags", "optimized_metric"),
 )
 
+# Keys, and options of groups, of earlier versions (patterns), and what stands for them now.
+RENAMED = {
+    "sweep_name": "sweep.name",
+    "(rerun|fail_fast|spread_jobs)": r"sweep.\1",
+    r"measure\.(\w+)\.only": r"measure.\1.checkpoint",
+    "again": "overwrite",
+    "out": "output_dir",
+    "trainer=fsdp": "trainer=ddp",
+    "experiment=(cnn|e2cnn|gcnn|rsteer|rtrans)_smoke_rotation": (
+        r"experiment=rgcnn_smoke_rotation model=\1_smoke_paper"
+    ),
+}
 
-@dataclass(frozen=True)
-class Override:
-    """One `key=value` of the command line.
 
-    Attributes:
-        text: as typed.
-        key: config key or group.
-        value: parsed value.
-        is_group: whether it chooses a file of a group, e.g. `model=gcnn`.
-        changes_structure: whether it adds or removes a key (`+key=1`, `~key`).
+def refuse_renamed(main: Callable[..., Any]) -> Callable[..., Any]:
+    """Let an entry point end with one message where its command line has names of `RENAMED`.
+
+    To stand above `hydra.main`, which would only say that it does not know the key.
     """
 
-    text: str
-    key: str
-    value: Any
-    is_group: bool
-    changes_structure: bool
+    @wraps(main)
+    def checked(*arguments: Any) -> Any:
+        names = []
+        for override in sys.argv[1:]:
+            key, _, value = override.lstrip("+~").partition("=")
+            if key == "out" and Path(sys.argv[0]).stem == "export":
+                continue  # its file
+            names += [key, *(f"{key}={option}" for option in re.findall(r"\w+", value))]
+        messages = [
+            f"`{name}` is of an earlier version. Use `{match.expand(new)}`."
+            for name in names
+            for old, new in RENAMED.items()
+            if (match := re.fullmatch(old, name))
+        ]
+        if messages:
+            sys.exit("\n".join(messages))
+        return main(*arguments)
+
+    return checked
 
 
 def command_line() -> list[str]:
@@ -61,19 +78,14 @@ def is_below(key: str, parents: Iterable[str]) -> bool:
 
 
 def parse_overrides(texts: Iterable[str]) -> list[Override]:
-    """Parse overrides; groups are told from values by the choices of the composed config."""
-    groups = set(HydraConfig.get().runtime.choices) if HydraConfig.initialized() else set()
-    texts = list(texts)
-    return [
-        Override(
-            text,
-            parsed.key_or_group,
-            None if parsed.is_delete() else parsed.value(),
-            parsed.key_or_group in groups,
-            parsed.is_delete() or parsed.is_add(),
-        )
-        for text, parsed in zip(texts, OverridesParser.create().parse_overrides(texts))
-    ]
+    """Hydra's parsed overrides; of each key the last one, which is the one that counts."""
+    overrides = OverridesParser.create().parse_overrides(list(texts))
+    return list({override.key_or_group: override for override in overrides}.values())
+
+
+def chooses_option(override: Override) -> bool:
+    """Whether an override chooses a file of a group, e.g. `model=gcnn`."""
+    return override.key_or_group in HydraConfig.get().runtime.choices
 
 
 def set_value(config: DictConfig, key: str, value: Any) -> None:
@@ -100,3 +112,27 @@ def flatten(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield from flatten(branch, f"{prefix}.{name}" if prefix else str(name))
     else:
         yield prefix, tree
+
+
+def stored_config(config: DictConfig) -> dict[str, Any]:
+    """The parts of a resolved config that a checkpoint needs to be rebuilt elsewhere."""
+    plain = OmegaConf.to_container(config)
+    return {key: plain[key] for key in ("model", "data", "seed", "paths", "task_name")}
+
+
+def evaluation_config(composed: DictConfig, stored: dict[str, Any]) -> DictConfig:
+    """Network, data and seed as the checkpoint has them, then the command line's overrides.
+
+    A group choice (`model=gcnn`) replaces the whole group, a value (`data.batch_size=100`) only
+    itself. Data are looked for in this machine's `paths.data_dir`. `stored` is what
+    `stored_config` put into the checkpoint.
+    """
+    config = OmegaConf.create(OmegaConf.to_container(composed, resolve=True))
+    here = relocate(stored, stored["paths"]["data_dir"], config.paths.data_dir)
+    overrides = parse_overrides(command_line())
+    chosen = {o.key_or_group for o in overrides if chooses_option(o)}
+    for key in {"model", "data", "seed"} - chosen:
+        set_value(config, key, here[key])
+    for key in (o.key_or_group for o in overrides if not chooses_option(o)):
+        set_value(config, key, OmegaConf.select(composed, key))
+    return config

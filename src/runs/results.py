@@ -4,100 +4,85 @@ import logging
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from lightning import LightningDataModule, LightningModule, Trainer
 
 from src.errors import UserError
 from src.files import BEST, CHECKPOINTS
-from src.runs.building import checkpoint_callback, count_parameters
+from src.models.components.widths import count_parameters
 from src.runs.checkpoints import load_checkpoint, load_weights
-from src.runs.console import duration, metrics_table
+from src.runs.config_checks import SPLITS
+from src.runs.console import duration, table
 from src.runs.run import Run
 
 log = logging.getLogger(__name__)
+
+
+def tested_metrics(
+    trainer: Trainer, model: LightningModule, datamodule: LightningDataModule
+) -> dict[str, float]:
+    """Metrics of all test loaders together, of the weights as they stand."""
+    per_loader = trainer.test(model, datamodule=datamodule, verbose=False)
+    return {name: value for metrics in per_loader for name, value in metrics.items()}
 
 
 def run_test(
     trainer: Trainer, model: LightningModule, datamodule: LightningDataModule
 ) -> dict[str, float]:
     """Metrics on the test data, of the best checkpoint where there is one."""
-    kept = checkpoint_callback(trainer)
+    kept = trainer.checkpoint_callback
     if kept is not None and kept.best_model_path:
-        path = kept.best_model_path
-        load_weights(model, load_checkpoint(path), path)
-    return _tested(trainer, model, datamodule)
-
-
-def _tested(
-    trainer: Trainer, model: LightningModule, datamodule: LightningDataModule
-) -> dict[str, float]:
-    """Metrics of all test loaders together."""
-    per_loader = trainer.test(model, datamodule=datamodule, verbose=False)
-    return {name: value for metrics in per_loader for name, value in metrics.items()}
-
-
-def _epoch(kept: Mapping[str, Any]) -> dict[str, Any]:
-    return {"epochs_trained": kept["epoch"] + 1, "metrics": kept["metrics"]} if kept else {}
-
-
-def _start_values(trainer: Trainer) -> dict[str, float]:
-    """What the callbacks measured before the first step."""
-    measured = [getattr(callback, "start_values", {}) for callback in trainer.callbacks]
-    return {name: value for values in measured for name, value in values.items()}
+        load_weights(model, load_checkpoint(kept.best_model_path), kept.best_model_path)
+    return tested_metrics(trainer, model, datamodule)
 
 
 def summarise(run: Run, trainer: Trainer, tested: dict[str, float]) -> None:
     """Add to the run's summary what it reached, and log it as a table."""
-    kept = checkpoint_callback(trainer)
-    last = _epoch(kept.last) if kept else {}
-    best = _epoch(kept.best) if kept and kept.best_model_path else {}
+    kept = trainer.checkpoint_callback
+    epochs, columns = {"last": {}, "best": {}}, {}
+    for which in epochs:
+        found = getattr(kept, which, {})
+        if found and (which == "last" or kept.best_model_path):
+            trained, metrics = found["epoch"] + 1, found["metrics"]
+            epochs[which] = {"epochs_trained": trained, "metrics": metrics}
+            columns[f"{which} epoch ({trained})"] = metrics | (tested if which == "best" else {})
+    if not epochs["best"]:
+        columns["final weights"] = tested
+    measured_at_start = [getattr(callback, "start_values", {}) for callback in trainer.callbacks]
     run.summary |= {
         "task": run.config.task_name,
         "seed": run.config.seed,
         "epochs": trainer.current_epoch,
         "steps": trainer.global_step,
-        "start": _start_values(trainer),
-        "last": last,
-        "best": best,
-        "best_checkpoint": str(Path(CHECKPOINTS) / BEST) if best else None,
+        "start": {name: value for values in measured_at_start for name, value in values.items()},
+        **epochs,
+        "best_checkpoint": str(Path(CHECKPOINTS) / BEST) if epochs["best"] else None,
         "test": tested,
     }
-    columns = {}
-    if last:
-        columns[f"last epoch ({last['epochs_trained']})"] = last["metrics"]
-    if best:
-        columns[f"best epoch ({best['epochs_trained']})"] = {**best["metrics"], **tested}
-    else:
-        columns["final weights"] = tested
     log_results(run, columns)
 
 
 def log_results(run: Run, columns: Mapping[str, Mapping[str, float]]) -> None:
     """Log a table of metrics and where the run is.
 
-    Of metrics that are numbered, as `test/rmse/01` to `test/rmse/20` are, the table has the first
+    Of metrics that are numbered, such as `test/rmse/01` to `test/rmse/20`, the table has the first
     and the last.
     """
-    left_out = _middle_of_series({name for metrics in columns.values() for name in metrics})
-    columns = {
-        heading: {name: value for name, value in metrics.items() if name not in left_out}
-        for heading, metrics in columns.items()
-    }
-    parameters = f"{run.summary['num_parameters']:,} parameters"
-    title = f"{parameters}, seed {run.config.seed}, {duration(run.seconds)}"
-    log.info("\n%s\n%s", title, metrics_table(columns))
-    log.info("Run directory: %s", run.directory)
-
-
-def _middle_of_series(names: set[str]) -> set[str]:
-    """Names that end in a number and are neither the first nor the last of their series."""
+    names = {name for metrics in columns.values() for name in metrics}
     series = defaultdict(list)
     for name in names:
         stem, _, last = name.rpartition("/")
         if last.isdecimal():
             series[stem].append((int(last), name))
-    return {name for members in series.values() for _, name in sorted(members)[1:-1]}
+    names -= {name for members in series.values() for _, name in sorted(members)[1:-1]}
+    shown = [n for split in SPLITS for n in sorted(names) if n.startswith(f"{split}/")]
+    columns = {
+        heading: {name: metrics.get(name) for name in shown} for heading, metrics in columns.items()
+    }
+    parameters = f"{run.summary['num_parameters']:,} parameters"
+    title = f"{parameters}, seed {run.config.seed}, {duration(run.seconds)}"
+    log.info("\n%s\n%s", title, table(columns, "metric"))
+    log.info("Run directory: %s", run.directory)
 
 
 def optimized_value(run: Run) -> float | None:
@@ -121,18 +106,15 @@ def optimized_value(run: Run) -> float | None:
 
 def run_evaluation(
     run: Run, trainer: Trainer, model: LightningModule, datamodule: LightningDataModule
-) -> dict[str, float]:
-    """Evaluate on the split that the config names; summarise.
+) -> None:
+    """Evaluate on the split that the config names; summarise, with names such as `train/acc`.
 
     All splits go through the model's test step: weights and training data as they stand, without
     augmentation.
-
-    Returns:
-        Metrics named after the split, e.g. `train/acc`.
     """
     split = run.config.split
     datamodule.test_dataloader = getattr(datamodule, f"{split}_dataloader")
-    tested = _tested(trainer, model, datamodule)
+    tested = tested_metrics(trainer, model, datamodule)
     metrics = {f"{split}/{name.partition('/')[2]}": value for name, value in tested.items()}
     run.summary |= {
         "task": run.config.task_name,
@@ -143,4 +125,3 @@ def run_evaluation(
         "metrics": metrics,
     }
     log_results(run, {"checkpoint": metrics})
-    return metrics

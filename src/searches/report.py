@@ -1,35 +1,43 @@
-"""What a study found: a table, `trials.csv`, `best_trial.yaml` and a picture of its history."""
+"""What a study found: `trials.csv`, `best_trial.yaml`, `history.png` and a table in the log."""
 
-import csv
-import io
 import logging
 import shlex
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import optuna
-from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, TrialState
-from rich.console import Console
-from rich.table import Table
+import pandas
+from optuna.trial import TrialState
 
 from src.files import write_text, write_yaml
+from src.plots.style import save_figure
 from src.searches.space import override_text
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 log = logging.getLogger(__name__)
 
-TABLE_ROWS = 5
+ROWS_LOGGED = 5
 
 
-def best_trials(study: optuna.Study) -> list[FrozenTrial]:
-    """Completed trials, the best one first; of equal ones the earlier."""
-    trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    sign = -1 if study.direction == StudyDirection.MAXIMIZE else 1
-    return sorted(trials, key=lambda trial: (sign * trial.value, trial.number))
+def best_trial(study: optuna.Study) -> optuna.trial.FrozenTrial | None:
+    """The best completed trial, of equal ones the first; None before one is completed."""
+    completed = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    return study.best_trial if completed else None
+
+
+def trials_table(study: optuna.Study, metric: str) -> pandas.DataFrame:
+    """A row for every trial: number, state, metric, parameters, how long, where, error."""
+    attributes = ("number", "state", "value", "params", "last_step", "duration", "user_attrs")
+    table = study.trials_dataframe(attributes, multi_index=True)
+    keys = [key for attribute, key in table.columns if attribute == "params"]
+    names = {"number": "trial", "value": metric, "last_step": "epochs", "duration": "seconds"}
+    table.columns = [key or names.get(attribute, attribute) for attribute, key in table.columns]
+    columns = ["trial", "state", metric, *keys, "epochs", "seconds", "directory", "error"]
+    table = table.reindex(columns=columns)  # also of a study without trials
+    table["state"] = table["state"].astype(str).str.lower()
+    table["epochs"] = table["epochs"].astype("Int64")
+    table["seconds"] = table["seconds"].astype("timedelta64[ns]").dt.total_seconds().round(1)
+    return table
 
 
 def write_tables(
@@ -37,100 +45,42 @@ def write_tables(
 ) -> None:
     """Write `trials.csv`, and `best_trial.yaml` once a trial is completed.
 
-    Args:
-        study: with its trials.
-        directory: of the study.
-        metric: that was optimised.
-        overrides: that all trials have in common.
+    `overrides` are those that all trials have in common.
     """
-    write_text(directory / "trials.csv", _table(study.get_trials(deepcopy=False), metric))
-    best = next(iter(best_trials(study)), None)
-    if best is None:
-        return
-    values = [override_text(key, value) for key, value in best.params.items()]
-    content = {
-        "trial": best.number,
-        metric: best.value,
-        "directory": best.user_attrs["directory"],
-        "overrides": [*overrides, *values],
-        "command": shlex.join(["python", "src/train.py", *overrides, *values]),
-    }
-    write_yaml(directory / "best_trial.yaml", content)
+    write_text(directory / "trials.csv", trials_table(study, metric).to_csv(index=False))
+    if best := best_trial(study):
+        values = [override_text(key, value) for key, value in best.params.items()]
+        content = {
+            "trial": best.number,
+            metric: best.value,
+            "directory": best.user_attrs["directory"],
+            "overrides": [*overrides, *values],
+            "command": shlex.join(["python", "src/train.py", *overrides, *values]),
+        }
+        write_yaml(directory / "best_trial.yaml", content)
 
 
-def _table(trials: Sequence[FrozenTrial], metric: str) -> str:
-    keys = sorted({key for trial in trials for key in trial.params})
-    columns = ["trial", "state", metric, *keys, "epochs", "seconds", "directory", "error"]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(_row(trial, metric) for trial in trials)
-    return text.getvalue()
-
-
-def _row(trial: FrozenTrial, metric: str) -> dict[str, Any]:
-    return {
-        "trial": trial.number,
-        "state": trial.state.name.lower(),
-        metric: trial.value,
-        **trial.params,
-        "epochs": trial.last_step,
-        "seconds": trial.duration and round(trial.duration.total_seconds(), 1),
-        **trial.user_attrs,
-    }
-
-
-def log_best(study: optuna.Study, directory: Path, metric: str) -> None:
-    """Log how many trials there are, and the best ones as a table."""
-    states = [trial.state for trial in study.get_trials(deepcopy=False)]
-    told = [f"{states.count(state)} {state.name.lower()}" for state in TrialState]
-    table = Table()
-    best = best_trials(study)[:TABLE_ROWS]
-    keys = sorted({key for trial in best for key in trial.params})
-    for heading in ("trial", metric, *keys):
-        table.add_column(heading, justify="right", overflow="fold")
-    for trial in best:
-        cells = (trial.number, trial.value, *(trial.params.get(key, "") for key in keys))
-        table.add_row(*(f"{c:.6g}" if isinstance(c, float) else str(c) for c in cells))
-    text = io.StringIO()
-    Console(file=text, width=100).print(table)
-    log.info("Trials: %s", ", ".join(word for word in told if not word.startswith("0 ")) or "none")
-    if best:
-        log.info("%s", text.getvalue().rstrip())
+def report(study: optuna.Study, directory: Path, metric: str) -> None:
+    """Log how many trials there are, and the best ones as a table; draw `history.png`."""
+    table = trials_table(study, metric)
+    counts = table["state"].value_counts(sort=False)
+    log.info("Trials: %s", ", ".join(f"{n} {state}" for state, n in counts.items()) or "none")
     log.info("Study: %s", directory)
+    completed = table[table["state"] == "complete"].dropna(axis="columns", how="all")
+    if completed.empty:
+        return
+    ascending = study.direction == optuna.study.StudyDirection.MINIMIZE
+    best = completed.sort_values(metric, ascending=ascending, kind="stable").head(ROWS_LOGGED)
+    log.info("%s", best.to_string(index=False, float_format="{:.6g}".format))
 
+    from matplotlib import pyplot
+    from optuna.visualization.matplotlib import plot_optimization_history
 
-def plot_history(study: optuna.Study, metric: str) -> "Figure":
-    """Draw the metric of every trial against its number, and the best one so far."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6, 3.6), layout="constrained")
-    axes = figure.add_subplot()
-    styles = {TrialState.COMPLETE: ("o", "C0"), TrialState.PRUNED: ("x", "0.6")}
-    for state, (marker, colour) in styles.items():
-        trials = study.get_trials(deepcopy=False, states=(state,))
-        points = [(trial.number, trial.value) for trial in trials if trial.value is not None]
-        if points:
-            label = state.name.lower()
-            axes.scatter(*zip(*points), marker=marker, color=colour, label=label, zorder=2)
-    if steps := _best_so_far(study):
-        axes.step(*zip(*steps), where="post", color="C1", label="best so far", zorder=1)
-    axes.set_xlabel("trial", fontsize=9)
-    axes.set_ylabel(metric, fontsize=9)
-    axes.set_title(study.study_name, fontsize=11, pad=10)
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.tick_params(labelsize=8)
-    axes.spines[["top", "right"]].set_visible(False)
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(fontsize=8, frameon=False)
-    return figure
-
-
-def _best_so_far(study: optuna.Study) -> list[tuple[int, float]]:
-    """(trial, best value up to it) of completed trials, in their order."""
-    better = max if study.direction == StudyDirection.MAXIMIZE else min
-    steps: list[tuple[int, float]] = []
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
-        value = better(steps[-1][1], trial.value) if steps else trial.value
-        steps.append((trial.number, value))
-    return steps
+    pyplot.switch_backend("agg")  # needs no display
+    with pyplot.rc_context(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        axes = plot_optimization_history(study, target_name=metric)
+        axes.set_title(study.study_name)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        save_figure(axes.figure, directory / "history.png")
+        pyplot.close(axes.figure)

@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import torch
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from src.errors import UserError, user_error
@@ -22,28 +22,17 @@ from src.files import LOCK, REPLACED, SUMMARY_FILE, write_json
 from src.runs.overrides import in_sweep
 from src.runs.results import optimized_value
 from src.runs.resume import RunTaken, taken
-from src.runs.run import Run, errors_told
-from src.sweeps.devices import (
-    check_one_device,
-    lock_folder,
-    own_device,
-    release_memory,
-    share_cores,
-)
-from src.sweeps.records import Job, sweeps_every_combination
+from src.runs.run import Run, reported_errors
+from src.sweeps.devices import check_one_device, release_memory, share_cores, spread
+from src.sweeps.report import Job, read_records
 
 log = logging.getLogger(__name__)
-
 
 Train = Callable[[DictConfig], float | None]
 
 
 def run_job(config: DictConfig, train: Train) -> float | None:
     """Train; in a sweep only what is not finished yet, and without ending the sweep's other jobs.
-
-    Args:
-        config: that Hydra composed.
-        train: trains under a config, or continues the run in its directory.
 
     Returns:
         What `train` returned, or would have; NaN for a sweeper that asks for a value which a
@@ -52,15 +41,10 @@ def run_job(config: DictConfig, train: Train) -> float | None:
     if not in_sweep():
         return train(config)
     job = Job.current(config)
-    try:
-        return _run_recorded(job, config, train)
-    finally:
-        release_memory()
-
-
-def _run_recorded(job: Job, config: DictConfig, train: Train) -> float | None:
-    value, error = None, None
-    if job.is_stopped:
+    value = error = None
+    if config.sweep.fail_fast and any(
+        record["status"] == "failed" for record in read_records(job.records)
+    ):
         status = "not started"
     else:
         job.record("running")
@@ -70,71 +54,58 @@ def _run_recorded(job: Job, config: DictConfig, train: Train) -> float | None:
         except RunTaken:
             status = "running elsewhere"
             log.warning("This job is being run by another process; it is left to that one.")
-        except Exception as raised:  # noqa: BLE001 -- `errors_told` has logged it
-            status, error = "failed", _told(raised)
-            _note_failure(job, error)
-            if config.sweep.fail_fast:
-                job.stop_further_jobs()
+        except Exception as raised:  # noqa: BLE001 -- `reported_errors` has logged it
+            status, error = (
+                "failed",
+                str(user_error(raised) or f"{type(raised).__name__}: {raised}"),
+            )
+            summary = _read_summary(job.directory)
+            if summary.get("status") != "finished":  # a run that had not begun wrote none
+                summary |= {"status": "failed", "error": error}
+                write_json(job.directory / SUMMARY_FILE, summary)
+        release_memory()
     job.record(status, error)
-    if value is None and config.optimized_metric is not None:
-        return math.nan
-    return value
+    return math.nan if value is None and config.optimized_metric is not None else value
 
 
 def _take_up(job: Job, config: DictConfig, train: Train) -> tuple[str, float | None]:
     """Status and value of a job that this process alone runs."""
-    with errors_told():
-        _check_unlike_others(job)
-        check_one_device(config, torch.cuda.device_count())
-        summary = read_summary(job.directory)
-        if config.sweep.rerun is True:
-            set_aside(job.directory)
+    with reported_errors():
+        for record in read_records(job.records):
+            same = record["directory"] == job.directory.name and record["job"] < job.number
+            # Other sweepers than Hydra's own may ask for a config twice.
+            if same and HydraConfig.get().sweeper._target_.endswith(".BasicSweeper"):
+                raise UserError(
+                    f"Jobs of a sweep must differ in their configs; got jobs {record['job']} and "
+                    f"{job.number} ({' '.join(job.overrides)}) with the same one. Leave one of "
+                    "them out."
+                )
+        check_one_device(config)
+        summary = _read_summary(job.directory)
+        if config.sweep.rerun:
+            _set_aside(job.directory)
         elif summary.get("status") == "finished":
             log.info("Skipped: finished already, in %s", job.directory)
             return "skipped", optimized_value(Run(config, job.directory, summary=summary))
     share_cores()
-    with own_device(config, torch.cuda.device_count(), lock_folder()):
-        return "finished", train(config)
+    spread(config, job.number)
+    return "finished", train(config)
 
 
-def _check_unlike_others(job: Job) -> None:
-    if not sweeps_every_combination():
-        return
-    other = job.earlier_with_same_config()
-    if other is not None:
-        raise UserError(
-            f"Jobs of a sweep must differ in their configs; got jobs {other} and {job.number} "
-            f"({' '.join(job.overrides)}) with the same one. Leave one of them out."
-        )
-
-
-def read_summary(directory: Path) -> dict[str, Any]:
-    """The summary of the run in a directory, empty where there is none."""
+def _read_summary(directory: Path) -> dict[str, Any]:
     path = directory / SUMMARY_FILE
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
-def set_aside(directory: Path) -> None:
+def _set_aside(directory: Path) -> None:
     """Move a run to `replaced` beside the sweep's folder, but for its log and its lock."""
     kept = {LOCK, *(path.name for path in directory.glob("*.log"))}
     entries = [path for path in directory.iterdir() if path.name not in kept]
-    if not entries:
-        return
-    now = datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f")
-    sweep = directory.parent
-    place = sweep.parents[1] / REPLACED / sweep.name / f"{directory.name}_{now}"
-    place.mkdir(parents=True)
-    for path in entries:
-        shutil.move(path, place / path.name)
-    log.info("The job is run anew; what it had written is in %s", place)
-
-
-def _told(error: Exception) -> str:
-    return str(user_error(error) or f"{type(error).__name__}: {error}")
-
-
-def _note_failure(job: Job, error: str) -> None:
-    """Let the summary tell of the failure also where the run had not begun."""
-    summary = read_summary(job.directory)
-    if summary.get("status") != "finished":
-        write_json(job.directory / SUMMARY_FILE, {**summary, "status": "failed", "error": error})
+    if entries:
+        now = datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f")
+        sweep = directory.parent
+        place = sweep.parents[1] / REPLACED / sweep.name / f"{directory.name}_{now}"
+        place.mkdir(parents=True)
+        for path in entries:
+            shutil.move(path, place / path.name)
+        log.info("The job is run anew; what it had written is in %s", place)

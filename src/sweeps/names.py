@@ -7,11 +7,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
-from src.runs.overrides import CIRCUMSTANCES, flatten, is_below
+from src.runs.overrides import CIRCUMSTANCES, flatten, is_below, parse_overrides
 
 NOT_OF_THE_JOB = (
     *CIRCUMSTANCES,
@@ -32,32 +31,26 @@ def _digest(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:HASH_LENGTH]
 
 
-def _readable(parts: Iterable[str], otherwise: str) -> str:
-    """Letters, digits, dots, dashes and underscores, no more than fit into a file name."""
-    words = (re.sub(r"[^A-Za-z0-9.]+", "-", part).strip("-.") for part in parts)
-    return "_".join(word for word in words if word)[:NAME_LENGTH].rstrip("-._") or otherwise
+def _readable(overrides: Iterable[Override], otherwise: str) -> str:
+    """Last part of each key, and the value as typed: `lr-0.01` of `model.optimizer.lr=0.01`.
 
-
-def _spoken(override: Override) -> str:
-    """Last part of the key, and the value as typed: `lr-0.01` of `model.optimizer.lr=0.01`."""
-    key, value = override.key_or_group, (override.input_line or "").partition("=")[2]
-    return f"{key.rpartition('.')[2]}-{value}"
+    Only letters, digits, dots, dashes and underscores, no more than fit into a file name.
+    """
+    words = []
+    for override in overrides:
+        value = (override.input_line or "").partition("=")[2]
+        word = f"{override.key_or_group.rpartition('.')[2]}-{value}"
+        words.append(re.sub(r"[^A-Za-z0-9.]+", "-", word).strip("-."))
+    return "_".join(filter(None, words))[:NAME_LENGTH].rstrip("-._") or otherwise
 
 
 def parsed(texts: Iterable[str], params: Mapping[str, Any] | None = None) -> list[Override]:
     """The last override of each key, of the sweeper's parameters and of the command line."""
-    lines = [*(f"{key}={value}" for key, value in (params or {}).items()), *texts]
-    overrides = OverridesParser.create().parse_overrides(lines)
-    return list({override.key_or_group: override for override in overrides}.values())
+    return parse_overrides([*(f"{key}={value}" for key, value in (params or {}).items()), *texts])
 
 
 def swept_keys(task: Iterable[str], params: Mapping[str, Any] | None) -> list[str]:
-    """Keys that a sweep gives several values.
-
-    Args:
-        task: overrides as typed.
-        params: those of the sweeper.
-    """
+    """Keys that a sweep gives several values, by overrides as typed or the sweeper's parameters."""
     given = {override.key_or_group for override in parsed((), params)}
     return [
         override.key_or_group
@@ -70,32 +63,25 @@ def sweep_folder(name: str | None, task: Iterable[str]) -> str:
     """Name of a sweep's folder: the given one, or one made of the overrides as they were typed.
 
     Overrides without effect on results (`launcher`, `logger`, ...) and the order of overrides
-    leave it as it is.
+    leave the hash at its end as it is.
     """
     if name is not None:
         return str(name)
-    typed = [override for override in parsed(task) if not _is_ignored(override)]
-    stem = _readable((_spoken(override) for override in typed), "sweep")
-    return f"{stem}-{_digest(sorted(override.input_line for override in typed))}"
-
-
-def _is_ignored(override: Override) -> bool:
-    return is_below(override.key_or_group, NOT_OF_THE_JOB)
+    typed = [o for o in parsed(task) if not is_below(o.key_or_group, NOT_OF_THE_JOB)]
+    return f"{_readable(typed, 'sweep')}-{_digest(sorted(o.input_line for o in typed))}"
 
 
 def config_hash(config: DictConfig, swept: Iterable[str] = ()) -> str:
     """Hash of what a job computes: its config before interpolation, without circumstances.
 
-    Args:
-        config: as Hydra composed it.
-        swept: keys that tell the jobs of a sweep apart, and therefore count in any case.
+    The keys in `swept` distinguish the jobs of a sweep, and count in any case.
     """
     swept = tuple(swept)
-    values = dict(flatten(OmegaConf.to_container(config, resolve=False)))
+    values = flatten(OmegaConf.to_container(config, resolve=False))
     return _digest(
         {
             key: value
-            for key, value in values.items()
+            for key, value in values
             if is_below(key, swept) or not is_below(key, NOT_OF_THE_JOB)
         }
     )
@@ -110,8 +96,7 @@ def job_folder(sweep: str, swept: Iterable[str], *, _root_: DictConfig) -> str:
     for path in sorted(Path(sweep).glob(f"*-{digest}")):
         return path.name
     overrides = {o.key_or_group: o for o in parsed(_root_.hydra.overrides.task)}
-    words = [_spoken(overrides[key]) for key in swept if key in overrides]
-    return f"{_readable(words, 'job')}-{digest}"
+    return f"{_readable((overrides[key] for key in swept if key in overrides), 'job')}-{digest}"
 
 
 def register_sweep_resolvers() -> None:

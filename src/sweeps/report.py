@@ -1,41 +1,83 @@
-"""Hydra's callback around a sweep: checks before it, the report after it."""
+"""What became of each job of a sweep: a record per job, and a report when all are over.
 
+Records are files, because jobs may run on other machines.
+"""
+
+import json
 import logging
 import os
 import shutil
 import sys
 from collections import Counter
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from src.files import SWEEP_FILE
+from src.files import RECORDS, SWEEP_FILE, write_json
 from src.runs.resolvers import register_resolvers
 from src.sweeps.checks import sweep_problems
 from src.sweeps.names import register_sweep_resolvers
-from src.sweeps.records import STATUSES, read_records, records_folder
 
 log = logging.getLogger(__name__)
 
 ROOT = Path(__file__).resolve().parents[2]
-DONE = ("finished", "skipped")
+# A record is first "running": the word stays when the process of the job is killed.
+STATUSES = ("finished", "skipped", "failed", "running elsewhere", "not started", "running")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job of a sweep, as one start of the sweep takes it up."""
+
+    number: int
+    directory: Path  # of the run
+    records: Path  # folder of all records of this start
+    overrides: tuple[str, ...]  # as typed
+
+    @classmethod
+    def current(cls, config: DictConfig) -> "Job":
+        """The job that this process is in."""
+        hydra = HydraConfig.get()
+        return cls(
+            number=int(hydra.job.num),
+            directory=Path(config.paths.output_dir),
+            records=Path(hydra.sweep.dir) / RECORDS / hydra.callbacks.report.started,
+            overrides=tuple(hydra.overrides.task),
+        )
+
+    def record(self, status: str, error: str | None = None) -> None:
+        """Write what became of the job, one of `STATUSES`."""
+        entry = {
+            "job": self.number,
+            "directory": self.directory.name,
+            "overrides": list(self.overrides),
+            "status": status,
+            "error": error,
+        }
+        write_json(self.records / f"{self.number}.json", entry)
+
+
+def read_records(folder: Path) -> list[dict[str, Any]]:
+    """Records of one start of a sweep, by the number of the job."""
+    entries = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.json")]
+    return sorted(entries, key=lambda entry: entry["job"])
 
 
 class SweepReport(Callback):
-    """Refuses bad command lines of sweeps, prepares their workers, and reports their jobs.
+    """Hydra's callback around a sweep: checks before it, the report after it.
 
     After the last job it writes `sweep.json` into the sweep's folder: every job's directory,
     overrides, status and error. The process ends with status 1 when a job is not finished.
 
-    A worker gets this object first of all, and is made ready by it: the resolvers of configs are
-    registered, and GPUs hidden by submitit's local executor are seen again.
+    A worker unpickles this object first of all, and is made ready by it: the resolvers of configs
+    are registered, and GPUs hidden by submitit's local executor are seen again.
 
-    Args:
-        started: name of this start of the sweep.
-        swept: keys that have several values; the resolver `job_folder` reads them here.
+    `started` is the name of this start of the sweep, `swept` the keys that have several values.
     """
 
     def __init__(self, started: str, swept: list[str]) -> None:
@@ -54,11 +96,7 @@ class SweepReport(Callback):
                 os.environ["CUDA_VISIBLE_DEVICES"] = self.visible_devices
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """End the process with a message where the command line is bad.
-
-        Raises:
-            SystemExit: with the message; Hydra turns other errors of callbacks into warnings.
-        """
+        """Exit with a message where the command line is bad: Hydra hides errors of callbacks."""
         if problems := sweep_problems(config):
             sys.exit("\n".join(problems))
         # Workers import this project wherever they are started.
@@ -66,42 +104,29 @@ class SweepReport(Callback):
         os.environ["PYTHONPATH"] = os.pathsep.join(paths)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Write `sweep.json`, log how many jobs ended how, and name those that failed.
-
-        Raises:
-            SystemExit: when a job is not finished.
-        """
-        from src.files import write_json
-
+        """Write `sweep.json`, log how many jobs ended how; exit naming those not finished."""
         sweep = Path(config.hydra.sweep.dir)
-        folder = records_folder(sweep, self.started)
-        jobs = read_records(folder)
+        records = sweep / RECORDS / self.started
+        jobs = read_records(records)
         for job in jobs:
             if job["status"] == "running":
                 job |= {"status": "failed", "error": "The process of the job was killed."}
         typed = OmegaConf.to_container(config.hydra.overrides.task)
         write_json(sweep / SWEEP_FILE, {"started": self.started, "overrides": typed, "jobs": jobs})
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(records, ignore_errors=True)
         with suppress(OSError):
-            folder.parent.rmdir()  # unless another start of the sweep is under way
-        log.info("Sweep: %s. Folder: %s", _counts(jobs), sweep)
-        if unfinished := [job for job in jobs if job["status"] not in DONE]:
-            sys.exit(_told(unfinished, len(jobs)))
-
-
-def _counts(jobs: list[dict[str, Any]]) -> str:
-    counts = Counter(job["status"] for job in jobs)
-    named = ("finished", "skipped", "failed")
-    words = [s for s in STATUSES if counts[s] or s in named]
-    return ", ".join(f"{counts[status]} {status}" for status in words)
-
-
-def _told(jobs: list[dict[str, Any]], total: int) -> str:
-    lines = [
-        f"  job {job['job']}, {' '.join(job['overrides'])}: {job['status']}"
-        + (f": {job['error']}" if job["error"] else "")
-        for job in jobs
-    ]
-    head = f"{len(jobs)} of {total} jobs of the sweep are not finished:"
-    tail = "The same command again skips what is finished and goes on with the rest."
-    return "\n".join([head, *lines, tail])
+            records.parent.rmdir()  # unless another start of the sweep is under way
+        counts = Counter({"finished": 0, "skipped": 0, "failed": 0})
+        counts.update(job["status"] for job in jobs)
+        words = [f"{counts[status]} {status}" for status in STATUSES if status in counts]
+        log.info("Sweep: %s. Folder: %s", ", ".join(words), sweep)
+        lines = [
+            f"  job {job['job']}, {' '.join(job['overrides'])}: {job['status']}"
+            + (f": {job['error']}" if job["error"] else "")
+            for job in jobs
+            if job["status"] not in ("finished", "skipped")
+        ]
+        if lines:
+            head = f"{len(lines)} of {len(jobs)} jobs of the sweep are not finished:"
+            tail = "The same command again skips what is finished and goes on with the rest."
+            sys.exit("\n".join([head, *lines, tail]))

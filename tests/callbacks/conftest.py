@@ -1,23 +1,27 @@
 import pytest
-from lightning import Trainer
 from lightning.pytorch.loggers import CSVLogger
+
+from src.callbacks import pictures
+from tests.helpers import windows
+from tests.helpers.tiny import lightning_warnings
+
+
+def pytest_itemcollected(item):
+    item.add_marker(lightning_warnings)
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """File names of the pictures of weights, which are not written (that takes long)."""
+    names = []
+    monkeypatch.setattr(pictures, "log_figure", lambda *args: names.append(args[3].name))
+    return names
 
 
 @pytest.fixture
 def make_trainer(tmp_path):
     def make(callbacks, *, folder=tmp_path, **options):
-        defaults = {
-            "accelerator": "cpu",
-            "devices": 1,
-            "max_epochs": 2,
-            "logger": CSVLogger(folder, name="csv", version=""),
-            "default_root_dir": folder,
-            "enable_checkpointing": False,
-            "enable_progress_bar": False,
-            "enable_model_summary": False,
-            "log_every_n_steps": 1,
-            "num_sanity_val_steps": 0,
-        }
-        return Trainer(callbacks=callbacks, **{**defaults, **options})
+        defaults = {"max_epochs": 2, "log_every_n_steps": 1, "logger": CSVLogger(folder, "csv", "")}
+        return windows.make_trainer(folder, callbacks=callbacks, **{**defaults, **options})
 
     return make

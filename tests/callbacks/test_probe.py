@@ -1,36 +1,55 @@
 import logging
+from functools import partial
 
 import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from src.callbacks import EquivarianceError, Hessian, LieDerivative, Sharpness
-from src.callbacks.subset import training_subset
-from src.measures import Subject, probes
-from tests.helpers.tiny import (
-    TinyData,
-    TinyModule,
-    TinyNetwork,
-    dynamics_rows,
-    lightning_warnings,
+from src.callbacks import EquivarianceError, Hessian, LieDerivative, RelaxedWeights, Sharpness
+from src.measures import Subject, equivariance_error, probes, relaxed_weight_error
+from src.models.components.forecasters import RelaxedGCNNForecaster
+from src.models.forecasting_module import ForecastingModule
+from tests.helpers.tiny import TinyData, TinyModule, TinyNetwork, dynamics_rows
+from tests.helpers.windows import TinyForecaster, TinyWindows
+
+ERROR = "dynamics/equivariance_error"
+LIE = {"transformations": ["rotation"], "per_layer": False}
+HESSIAN = {"num_eigenvalues": 1, "num_probes": 2, "lanczos_steps": 3}
+
+
+@pytest.mark.parametrize("group", ["c4", None])
+def test_relaxed_weights_by_layer_and_overall(make_trainer, tmp_path, group):
+    callback, name = RelaxedWeights(), "dynamics/relaxed_weight_error"
+    trainer, network = make_trainer([callback]), TinyNetwork(group)
+    trainer.fit(TinyModule(network), datamodule=TinyData())
+    rows = dynamics_rows(tmp_path, "relaxed_weight_error")
+    if group is None:
+        assert (rows, callback.start_values) == ([], {})
+        assert "epochs_trained" not in trainer.callback_metrics
+        return
+    names = [name, f"{name}/blocks.0.0", f"{name}/blocks.1"]
+    assert callback.start_values == dict.fromkeys(names, 0.0)
+    assert rows[0] == {"epoch": 0, "step": 0, "epochs_trained": 0, **callback.start_values}
+    assert [row["epochs_trained"] for row in rows] == [0, 1, 2]
+    overall, *layers = (rows[-1][key] for key in names)
+    expected = pytest.approx(relaxed_weight_error(network).item(), rel=1e-6)
+    assert (overall, sum(layers) / 2) == (expected, expected)
+    assert overall > 0
+
+
+@pytest.mark.parametrize(
+    ("make", "split", "name", "options"),
+    [
+        (EquivarianceError, "val", "equivariance_error", {"group": "c8"}),
+        (LieDerivative, "val", "lie_derivative", LIE),
+        (Sharpness, "train", "sharpness", {"num_directions": 2}),
+        pytest.param(Hessian, "train", "hessian", HESSIAN, marks=pytest.mark.slow),
+    ],
 )
-
-pytestmark = lightning_warnings
-
-
-CASES = {
-    "lie_derivative": (LieDerivative, "val", {"transformations": ["rotation"], "per_layer": False}),
-    "sharpness": (Sharpness, "train", {"num_directions": 2}),
-    "hessian": (Hessian, "train", {"num_eigenvalues": 1, "num_probes": 2, "lanczos_steps": 3}),
-}
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_what_is_logged_is_what_the_probe_finds(make_trainer, tmp_path, name):
-    make, split, options = CASES[name]
-    callback = make(every_n_epochs=2, num_samples=6, **options)
+def test_what_is_logged_is_what_the_probe_finds(make_trainer, tmp_path, make, split, name, options):
+    callback = make(split=split, every_n_epochs=2, num_samples=6, **options)
     trainer = make_trainer([callback], max_epochs=3)
-    module, data = TinyModule(TinyNetwork("c4")), TinyData()
+    module, data = TinyModule(TinyNetwork("c8" if "group" in options else "c4")), TinyData()
     trainer.fit(module, datamodule=data)
     rows = dynamics_rows(tmp_path, name if name != "hessian" else "hessian_max")
     assert [row["epochs_trained"] for row in rows] == [0, 2, 3]
@@ -43,56 +62,63 @@ def test_what_is_logged_is_what_the_probe_finds(make_trainer, tmp_path, name):
     assert set(callback.start_values) == {f"dynamics/{n}" for n in expected}
 
 
-@pytest.mark.parametrize("num_samples", [1, 5, 99])
-def test_training_samples_are_spread_and_in_their_own_order(make_trainer, num_samples):
-    class Shuffled(TinyData):
-        def train_dataloader(self):
-            return DataLoader(self.train, batch_size=4, shuffle=True)
+def test_a_network_without_a_group_is_measured_with_another():
+    for own, used in (("c2", "c2"), ("c1", "c4"), (None, "c4")):
+        subject = Subject(TinyModule(TinyNetwork(own)), [TinyData().val.tensors])
+        assert probes.equivariance_error(subject).details["group"] == used
 
-        def on_after_batch_transfer(self, batch, index):
-            assert not self.trainer.training, "augmentation is for training alone"
-            return batch
 
-    seen = []
+def test_a_group_that_does_not_fit_stops_before_training(make_trainer):
+    for group, match in (("c8", r"output of blocks\.0 .* must be"), ("q4", "`group` must .* 'q4'")):
+        trainer = make_trainer([EquivarianceError("val", group=group)])
+        with pytest.raises(ValueError, match=match):
+            trainer.fit(TinyModule(TinyNetwork("c4")), datamodule=TinyData())
+        assert trainer.global_step == 0
 
-    class Module(TinyModule):
-        def on_train_start(self):
-            state = torch.get_rng_state()
-            seen.extend(training_subset(self.trainer, num_samples))
-            assert torch.equal(torch.get_rng_state(), state)
-            self.trainer.should_stop = True
-            self.trainer.datamodule.on_after_batch_transfer = lambda batch, index: batch
 
-    data = Shuffled()
-    make_trainer([], max_epochs=1, limit_val_batches=0).fit(Module(TinyNetwork()), datamodule=data)
-    indices = {1: [0], 5: [0, 3, 6, 8, 11], 99: range(12)}[num_samples]
-    images = torch.cat([batch[0] for batch in seen])
-    assert torch.equal(images, data.train.tensors[0][list(indices)])
+def test_the_subset_is_read_once_per_fit(make_trainer):
+    callback, data, reads = EquivarianceError("val", every_n_epochs=1), TinyData(), []
+    data.val_dataloader = lambda: reads.append(1) or DataLoader(data.val, batch_size=4)
+    for calls in (1, 2):
+        trainer = make_trainer([callback], limit_val_batches=0, logger=False)
+        trainer.fit(TinyModule(TinyNetwork()), datamodule=data)
+        assert len(reads) == calls
 
 
 @pytest.mark.filterwarnings("ignore:Total length of `list` across ranks is zero")
-def test_without_validation_data(make_trainer, caplog):
-    class NoValidation(TinyData):
-        def val_dataloader(self):
-            return []
-
-    callback = LieDerivative()
+def test_without_validation_data(make_trainer, tmp_path, caplog):
+    callback, data, no_loaders = LieDerivative("val"), TinyData(), []
+    data.val_dataloader = lambda: no_loaders
     with caplog.at_level(logging.INFO, logger="src.callbacks.probe"):
-        make_trainer([callback]).fit(TinyModule(TinyNetwork("c4")), datamodule=NoValidation())
+        make_trainer([callback]).fit(TinyModule(TinyNetwork()), datamodule=data)
     assert callback.start_values == {}
     assert "No val data: LieDerivative is not measured." in caplog.messages
+    assert not dynamics_rows(tmp_path, "lie_derivative")
 
 
-@pytest.mark.parametrize("make", [EquivarianceError, LieDerivative, Sharpness, Hessian])
-@pytest.mark.parametrize(
-    ("options", "error", "match"),
-    [
-        ({"num_samples": 0}, ValueError, "`num_samples` must be an integer of at least 1; got 0"),
-        ({"every_n_epochs": 0}, ValueError, "`every_n_epochs` must be an integer.*got 0"),
-        ({"split": "test"}, ValueError, "`split` must be one of train, val; got 'test'"),
-        ({"sizes": 3}, TypeError, "an option of .* must be one of .*; got sizes. Correct or"),
-    ],
-)
-def test_arguments_are_checked(make, options, error, match):
-    with pytest.raises(error, match=match):
-        make(**options)
+@pytest.mark.parametrize("relaxed", [True, False])
+def test_forecasts_turn_as_vectors(make_trainer, relaxed):
+    """Measured on what the module gives its network: the first frames, in its own units."""
+    torch.manual_seed(0)
+    relaxed_net = RelaxedGCNNForecaster(num_inputs=2, hidden_channels=2, num_layers=3)
+    net = relaxed_net if relaxed else TinyForecaster()
+    callback = EquivarianceError("val", input="vector", output="vector")
+    module = ForecastingModule(net, partial(torch.optim.Adam, lr=0.01), num_inputs=2)
+    data, trainer = TinyWindows(), make_trainer([callback])
+    trainer.fit(module, datamodule=data)
+    assert (callback.start_values[ERROR] < 1e-5) == relaxed
+    assert len(callback.start_values) == 1 + len(net.blocks)
+    inputs = data.val[:, :2].flatten(1, 2) / data.velocity_scale
+    value = equivariance_error(net, [inputs], "c4", input="vector", output="vector")
+    assert value > 1e-5
+    assert trainer.callback_metrics[ERROR].item() == pytest.approx(value, rel=1e-4)
+
+
+def test_arguments_are_checked():
+    for make, options, match in (
+        (LieDerivative, {"num_samples": 0}, "`num_samples` must be an integer of at least 1"),
+        (Hessian, {"every_n_epochs": 0}, "`every_n_epochs` must be an integer.*got 0"),
+        (Sharpness, {"split": "test"}, "`split` must be one of train, val; got 'test'"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            make(**{"split": "val", **options})

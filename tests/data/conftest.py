@@ -1,48 +1,31 @@
 """Tiny stand-ins for the published files, and a server on this machine that offers them."""
 
-import dataclasses
-import gzip
 import hashlib
 import io
 import socket
 import zipfile
-from collections import Counter
+from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from threading import Thread
 
 import numpy as np
 import pytest
 
+from src.data.rotmnist import sources
 from src.data.rotmnist.datamodule import RotatedMNISTDataModule
-from src.data.rotmnist.sources import (
-    BUNDLED,
-    FASHION_MNIST,
-    MNIST,
-    ROTATED_MNIST,
-    SourceFile,
-)
-from src.data.rotmnist.storage import prepare
 from tests.helpers.fake_plumes import use_fake_simulation
 
-AMAT_SIZES = {"train": 10, "val": 2, "test": 5}
-IDX_SIZES = {"train": 20, "val": 4, "test": 6}
+KINDS = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST"}
 
 
 @pytest.fixture(scope="session")
-def bundled_dir(tmp_path_factory):
-    """A data folder in which the bundled digits are prepared; not to be changed."""
+def make_data(tmp_path_factory):
+    """Build a data module of the bundled digits and set it up: ``make_data(**options)``."""
     folder = tmp_path_factory.mktemp("bundled")
-    prepare(BUNDLED, folder)
-    return folder
 
-
-@pytest.fixture(scope="session")
-def make_data(bundled_dir):
-    """Build a data module and set it up: ``make_data(data_dir, **options)``."""
-
-    def make(data_dir=bundled_dir, **options):
+    def make(data_dir=folder, **options):
         data = RotatedMNISTDataModule(data_dir, **options)
         data.prepare_data()
         data.setup()
@@ -57,119 +40,74 @@ def bundled(make_data):
     return make_data()
 
 
-@pytest.fixture(scope="session")
-def upright(make_data):
-    """The bundled digits as written; not to be changed."""
-    return make_data(rotate="none")
-
-
-class Published:
-    """A folder of files, a source made of them, and the arrays that they hold."""
-
-    def __init__(self, folder: Path, template, sizes, contents: dict[str, bytes], arrays):
-        self.folder, self.arrays = folder, arrays
-        for name, content in contents.items():
-            (folder / name).write_bytes(content)
-        files = tuple(
-            SourceFile(name, hashlib.md5(content).hexdigest()) for name, content in contents.items()
-        )
-        self.source = dataclasses.replace(template, files=files, sizes=sizes)
-
-
 @pytest.fixture
-def published_amat(tmp_path):
-    """An archive like that of rotated MNIST, with few rows."""
+def archive(tmp_path, monkeypatch):
+    """A folder with an archive like that of rotated MNIST, and the arrays in it by part."""
     generator = np.random.default_rng(0)
-    arrays, archive = {}, io.BytesIO()
-    with zipfile.ZipFile(archive, "w") as members:
+    arrays, content = {}, io.BytesIO()
+    with zipfile.ZipFile(content, "w") as members:
         for part, count in (("train_valid", 12), ("test", 5)):
-            images = generator.random((count, 28, 28)).astype(np.float32)
+            images, lines = generator.random((count, 784)).astype(np.float32), io.StringIO()
             labels = generator.integers(10, size=count)
-            arrays[part] = images, labels
-            lines = io.StringIO()
-            np.savetxt(lines, np.column_stack([images.reshape(count, -1), labels]), fmt="%.8e")
+            np.savetxt(lines, np.column_stack([images, labels]), fmt="%.8e")
+            arrays[part] = images.reshape(count, 28, 28), labels
             members.writestr(f"mnist_all_rotation_normalized_float_{part}.amat", lines.getvalue())
-    contents = {"mnist_rotation_new.zip": archive.getvalue()}
-    return Published(_folder(tmp_path), ROTATED_MNIST, AMAT_SIZES, contents, arrays)
-
-
-@pytest.fixture(params=[MNIST, FASHION_MNIST], ids=lambda source: source.name)
-def published_idx(request, tmp_path):
-    """Four files like those of MNIST, with few images."""
-    generator = np.random.default_rng(0)
-    contents, arrays = {}, {}
-    for prefix, count in (("train", 24), ("t10k", 6)):
-        images = generator.integers(256, size=(count, 28, 28), dtype=np.uint8)
-        labels = generator.integers(10, size=count, dtype=np.uint8)
-        arrays[prefix] = images, labels
-        contents[f"{prefix}-images-idx3-ubyte.gz"] = _idx(images)
-        contents[f"{prefix}-labels-idx1-ubyte.gz"] = _idx(labels)
-    return Published(_folder(tmp_path), request.param, IDX_SIZES, contents, arrays)
-
-
-def _folder(tmp_path: Path) -> Path:
     folder = tmp_path / "published"
     folder.mkdir()
-    return folder
+    (folder / sources.ARCHIVE).write_bytes(content.getvalue())
+    monkeypatch.setattr(sources, "ARCHIVE_MD5", hashlib.md5(content.getvalue()).hexdigest())
+    use_sizes(monkeypatch, "rotmnist", {"train": 10, "val": 2, "test": 5})
+    return folder, arrays
 
 
-def _idx(array: np.ndarray) -> bytes:
-    header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, dtype=">i4").tobytes()
-    return gzip.compress(header + array.tobytes())
+@pytest.fixture(params=KINDS)
+def idx_files(request, tmp_path, monkeypatch):
+    """Name of a source, a data folder with four small files of it, and the arrays in them."""
+    generator = np.random.default_rng(0)
+    raw, arrays = tmp_path / "data" / KINDS[request.param] / "raw", {}
+    raw.mkdir(parents=True)
+    for prefix, count in (("train", 24), ("t10k", 6)):
+        images = generator.integers(256, size=(count, 28, 28), dtype=np.uint8)
+        arrays[prefix] = images, generator.integers(10, size=count, dtype=np.uint8)
+        for array, kind in zip(arrays[prefix], ("images-idx3", "labels-idx1")):
+            header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">i4").tobytes()
+            (raw / f"{prefix}-{kind}-ubyte").write_bytes(header + array.tobytes())
+    use_sizes(monkeypatch, request.param, {"train": 20, "val": 4, "test": 6})
+    return request.param, tmp_path / "data", arrays
 
 
-class Server(ThreadingHTTPServer):
-    """Serves a folder on the loopback device; counts requests and can cut answers short."""
-
-    def __init__(self, folder: Path):
-        super().__init__(("127.0.0.1", 0), partial(_Handler, directory=str(folder)))
-        self.requests: Counter[str] = Counter()
-        self.truncated = False
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/"
+def use_sizes(monkeypatch, name, sizes):
+    """Let a source have other numbers of images."""
+    monkeypatch.setitem(sources.SOURCES, name, replace(sources.SOURCES[name], sizes=sizes))
 
 
-class _Handler(SimpleHTTPRequestHandler):
-    def do_GET(self):
-        self.server.requests[self.path.lstrip("/")] += 1
-        super().do_GET()
-
-    def copyfile(self, source, outputfile):
-        content = source.read()
-        outputfile.write(content[: len(content) // 2] if self.server.truncated else content)
-
+class QuietHandler(SimpleHTTPRequestHandler):
     def log_message(self, format, *args):
-        pass
+        """Log nothing."""
 
 
 @pytest.fixture
 def serve(monkeypatch):
-    """Start a server of a folder with ``serve(folder)``; it stops after the test."""
+    """The address of a server of a folder on this machine: ``serve(folder)``."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    servers = []
+    with ExitStack() as servers:
 
-    def start(folder: Path) -> Server:
-        server = Server(folder)
-        servers.append(server)
-        Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-        return server
+        def start(folder):
+            handler = partial(QuietHandler, directory=str(folder))
+            server = servers.enter_context(ThreadingHTTPServer(("127.0.0.1", 0), handler))
+            servers.callback(server.shutdown)
+            Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+            return f"http://127.0.0.1:{server.server_port}/"
 
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+        yield start
 
 
 @pytest.fixture
 def unreachable(monkeypatch):
     """An address on this machine at which nothing listens."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    return f"http://127.0.0.1:{port}/"
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return f"http://127.0.0.1:{free.getsockname()[1]}/"
 
 
 @pytest.fixture

@@ -28,14 +28,9 @@ def test_spread_samples(num_samples, expected):
     assert numbers(spread_samples(loader(), num_samples)) == expected
 
 
-def test_any_iterable_of_batches_gives_its_first():
+def test_any_iterable_of_batches_gives_its_first_and_of_several_loaders_the_first_counts():
     batches = [torch.arange(3), torch.arange(3, 6)]
     for read in (first_samples, spread_samples):
         assert torch.cat(read(batches, 4)).tolist() == [0, 1, 2, 3]
-
-
-def test_of_several_loaders_the_first_counts():
-    assert first_loader([1, 2]) == 1
-    assert first_loader({"a": 3, "b": 4}) == 3
-    assert first_loader([]) is None
-    assert first_loader(None) is None
+    loaders = ([1, 2], {"a": 3, "b": 4}, [], None)
+    assert list(map(first_loader, loaders)) == [1, 3, None, None]

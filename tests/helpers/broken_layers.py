@@ -1,55 +1,51 @@
-"""Layers that look equivariant and are not, for the test of the equivariance helper.
-
-They are broken for groups that map the grid to itself, such as C4.
-"""
+"""Layers that look equivariant and are not, for groups that map the grid to itself, such as C4."""
 
 import torch
 from torch import Tensor
 
-from src.models.components.gcnn import (
-    GroupConv,
-    LiftingConv,
-    RelaxedGroupConv,
-    VectorReadout,
-    kernel_transform,
-)
+from src.models.components import gcnn
 
 
-class NoCyclicShift(GroupConv):
+def kron_with_turns(layer, matrices: Tensor) -> Tensor:
+    """Matrix kron T_g for every element."""
+    turns = gcnn.kernel_transform(layer.group, layer.kernel_size, layer.interpolation)
+    return torch.stack([torch.kron(matrix, turn) for matrix, turn in zip(matrices, turns)])
+
+
+class NoCyclicShift(gcnn.GroupConv):
     """Turns every kernel but leaves the group axis in place."""
 
     def _exact_permutation(self) -> Tensor:
         identity = torch.eye(self.group.order, dtype=torch.float64)
-        turns = kernel_transform(self.group, self.kernel_size, self.interpolation)
-        return torch.stack([torch.kron(identity, t) for t in turns]).argmax(-1)
+        return kron_with_turns(self, identity.expand(self.group.order, -1, -1)).argmax(-1)
 
 
-class WrongSense(LiftingConv):
+class WrongSense(gcnn.LiftingConv):
     """Turns kernels clockwise."""
 
     def _exact_permutation(self) -> Tensor:
         return super()._exact_permutation()[self.group.inverse]
 
 
-class OppositeVectors(VectorReadout):
+class OppositeVectors(gcnn.VectorReadout):
     """Turns pixels one way and vectors the other."""
 
     def _exact_transform(self) -> Tensor:
-        opposite = self.group.matrices[self.group.inverse]
-        turns = kernel_transform(self.group, self.kernel_size, self.interpolation)
-        return torch.stack([torch.kron(rho, t) for rho, t in zip(opposite, turns)])
+        return kron_with_turns(self, self.group.matrices[self.group.inverse])
 
 
-class RestingVectors(VectorReadout):
+class RestingVectors(gcnn.VectorReadout):
     """Turns pixels, but not the vectors in them."""
 
     def _exact_transform(self) -> Tensor:
-        turns = kernel_transform(self.group, self.kernel_size, self.interpolation)
-        return torch.stack([torch.block_diag(t, t) for t in turns])
+        return kron_with_turns(self, torch.eye(2).double().expand(self.group.order, -1, -1))
 
 
-def strongly_relaxed(*args, **options) -> RelaxedGroupConv:
+def strongly_relaxed(*args, **options) -> gcnn.RelaxedGroupConv:
     """A relaxed layer whose weights have moved far apart."""
-    layer = RelaxedGroupConv(*args, num_filter_banks=2, **options)
+    layer = gcnn.RelaxedGroupConv(*args, num_filter_banks=2, **options)
     torch.nn.init.normal_(layer.relaxed_weights)
     return layer
+
+
+BROKEN = [NoCyclicShift, WrongSense, OppositeVectors, RestingVectors, strongly_relaxed]

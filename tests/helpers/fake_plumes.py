@@ -10,15 +10,10 @@ from src.data.smoke.settings import SmokeSettings
 
 
 class FakeSimulation:
-    """Velocities that grow step by step by an amount that depends on the plume and the cell.
+    """Velocities that grow step by step by an amount that depends on the plume and the cell."""
 
-    Attributes:
-        steps: made by all objects of the class.
-        raise_at: the step that raises ``error`` instead.
-    """
-
-    steps = 0
-    raise_at: int | None = None
+    steps = 0  # made by all objects of the class
+    raise_at: int | None = None  # the step that raises the error instead
     error: type[BaseException] = RuntimeError
     devices: list[str] = []
 
@@ -26,15 +21,12 @@ class FakeSimulation:
         self.plumes, self.num_steps, self.dtype = list(plumes), 0, dtype
         size = plumes[0].resolution
         seeds = [zlib.crc32(repr(plume).encode()) for plume in plumes]
-        self.growth = np.stack(
-            [np.random.default_rng(s).normal(size=(2, size, size)) for s in seeds]
-        )
-        self.growth *= velocity_dt * smoke_dt
+        growth = [np.random.default_rng(s).normal(size=(2, size, size)) for s in seeds]
+        self.growth = np.stack(growth) * velocity_dt * smoke_dt
         self.total = np.zeros_like(self.growth)
         type(self).devices.append(device)
 
     def step(self):
-        """Grow."""
         if FakeSimulation.steps == FakeSimulation.raise_at:
             raise FakeSimulation.error("stopped")
         FakeSimulation.steps += 1
@@ -46,11 +38,9 @@ class FakeSimulation:
         return (self.total + (layout == "centered")).astype(self.dtype)
 
     def state(self):
-        """What `restore` takes."""
         return {"total": self.total.copy(), "num_steps": np.array(self.num_steps)}
 
     def restore(self, state):
-        """Go on from a state."""
         self.total, self.num_steps = state["total"], int(state["num_steps"])
 
     def max_divergence(self):
@@ -61,10 +51,8 @@ class FakeSimulation:
 def use_fake_simulation(monkeypatch) -> type[FakeSimulation]:
     """Let generations of this process simulate nothing."""
     monkeypatch.setattr(generation, "Simulation", FakeSimulation)
-    monkeypatch.setattr(FakeSimulation, "steps", 0)
-    monkeypatch.setattr(FakeSimulation, "raise_at", None)
-    monkeypatch.setattr(FakeSimulation, "error", RuntimeError)
-    monkeypatch.setattr(FakeSimulation, "devices", [])
+    for name, value in (("steps", 0), ("raise_at", None), ("error", RuntimeError), ("devices", [])):
+        monkeypatch.setattr(FakeSimulation, name, value)
     return FakeSimulation
 
 
@@ -72,13 +60,8 @@ def fake_frames(settings: SmokeSettings) -> np.ndarray:
     """The frames [S, T, 2, N, N] of plumes of magnification 1, simulated one by one."""
     frames = []
     for plume in settings.plumes:
-        alone = FakeSimulation(
-            [plume],
-            velocity_dt=settings.velocity_dt,
-            smoke_dt=settings.smoke_dt,
-            dtype=settings.dtype,
-        )
-        own = []
+        times = {"velocity_dt": settings.velocity_dt, "smoke_dt": settings.smoke_dt}
+        alone, own = FakeSimulation([plume], dtype=settings.dtype, **times), []
         for _ in range(settings.num_steps):
             alone.step()
             own.append(alone.velocity(settings.layout)[0])
@@ -93,14 +76,8 @@ def tiny_plumes(resolution: int = 16) -> list[Plume]:
 
 def tiny_settings(**changes) -> SmokeSettings:
     """Four plumes on 16 x 16 cells; 60 steps, of which 4 are not stored."""
-    options = {
-        "name": "tiny",
-        "plumes": tuple(tiny_plumes()),
-        "resolution": 16,
-        "num_steps": 60,
-        "skip_frames": 4,
-        "velocity_dt": 0.5,
-    }
+    options = {"name": "tiny", "plumes": tuple(tiny_plumes()), "resolution": 16}
+    options |= {"num_steps": 60, "skip_frames": 4, "velocity_dt": 0.5}
     return SmokeSettings(**(options | changes))
 
 
@@ -116,6 +93,5 @@ def tiny_overrides(name: str) -> list[str]:
     starts = ["starts.train=4", "starts.val=2", "starts.future=2", "starts.domain=2"]
     frames = ["num_inputs=2", "train_horizon=2", "test_horizon=3", "equivariance_frames=null"]
     sizes = ["resolution=16", "plumes.radius=2", "num_steps=24", "skip_frames=2"]
-    return [f"data=smoke_{name}"] + [
-        f"data.{override}" for override in (*plumes, *places, *starts, *frames, *sizes)
-    ]
+    overrides = (*plumes, *places, *starts, *frames, *sizes)
+    return [f"data=smoke_{name}", *(f"data.{override}" for override in overrides)]

@@ -1,19 +1,33 @@
-"""What the tests of all layers on a group have in common."""
+"""A table of all layers, and what the tests of any of them have in common."""
+
+import warnings
 
 import pytest
 import torch
+from e2cnn import nn as enn
 from torch import Tensor, nn
 
-from src.models.components.gcnn import RelaxedLayer, VectorReadout
+from src.models.components import gcnn
+from src.models.components.e2cnn import E2Conv, RelaxedSteerableConv
+from src.models.components.translation import RelaxedTranslationConv
 from tests.helpers import slow_layers
 
-GROUPS = ["c1", "c2", "c3", "c4", "c8", "d1", "d4"]
-KERNEL_SIZES = [1, 3, 5, 7]
-
-every_group = pytest.mark.parametrize("group", GROUPS)
-every_kernel_size = pytest.mark.parametrize("kernel_size", KERNEL_SIZES)
-every_stride = pytest.mark.parametrize("stride", [1, 2])
-every_number_of_banks = pytest.mark.parametrize("num_filter_banks", [1, 3])
+BANKS = {"num_filter_banks": 3}
+STRICT = {
+    "lifting": (gcnn.LiftingConv, {}),
+    "lifting of vectors": (gcnn.LiftingConv, {"in_type": "vector"}),
+    "group": (gcnn.GroupConv, {}),
+    "readout": (gcnn.VectorReadout, {}),
+}
+RELAXED = {
+    "relaxed lifting": (gcnn.RelaxedLiftingConv, {**BANKS, "group_biases": True}),
+    "relaxed lifting of vectors": (gcnn.RelaxedLiftingConv, {**BANKS, "in_type": "vector"}),
+    "relaxed group": (gcnn.RelaxedGroupConv, {**BANKS, "group_biases": True}),
+    "relaxed readout": (gcnn.RelaxedVectorReadout, BANKS),
+}
+STEERABLE = {"e2cnn": (E2Conv, {"bias": True}), "steerable": (RelaxedSteerableConv, {"bias": True})}
+LAYERS = {**STRICT, **RELAXED, **STEERABLE, "translation": (RelaxedTranslationConv, {})}
+RELAXABLE = [*RELAXED, "steerable", "translation"]
 
 
 @pytest.fixture
@@ -22,6 +36,34 @@ def double_precision():
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)
+
+
+def make_layer(
+    name: str, kernel_size: int = 3, group: str = "c4", channels: tuple = (2, 3), **options
+) -> nn.Module:
+    """A new layer of the table, always with the same parameters."""
+    torch.manual_seed(0)
+    layer_class, own = LAYERS[name]
+    place = (7, 9) if name == "translation" else group
+    return layer_class(*channels, kernel_size, place, **{**own, **options})
+
+
+def library_layer(space, in_field, out_field, channels: tuple[int, int], k: int) -> enn.R2Conv:
+    """e2cnn's own layer of (input, output) fields of one kind each, new and without bias."""
+    fields = zip(channels, (in_field, out_field))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # e2cnn indexes with uint8 masks
+        return enn.R2Conv(*(enn.FieldType(space, n * [kind]) for n, kind in fields), k, bias=False)
+
+
+def make_input(layer: nn.Module, height: int = 7, width: int = 9, batch: int = 2) -> Tensor:
+    """A random input of a layer, in the dtype of its parameters."""
+    channels = (layer.in_channels,)
+    if not isinstance(layer, RelaxedTranslationConv):
+        fibre = layer.group.fibre_size(layer.in_type)
+        regular = layer.in_type == "regular"
+        channels = (layer.in_channels, fibre) if regular else (layer.in_channels * fibre,)
+    return torch.randn(batch, *channels, height, width, dtype=layer.weight.dtype)
 
 
 def randomize(layer: nn.Module) -> None:
@@ -33,14 +75,14 @@ def randomize(layer: nn.Module) -> None:
 
 def slow_kernel(layer: nn.Module) -> Tensor:
     """The expanded kernel as the slow twin computes it from the layer's parameters."""
-    weight = layer.weight
-    relaxed_weights = weight.new_ones(1, layer.group.order)
-    if isinstance(layer, RelaxedLayer):
-        relaxed_weights = layer.relaxed_weights
-    else:
-        weight = weight[None]
+    if isinstance(layer, E2Conv):
+        weight = layer.weight if layer.weight.dim() == 5 else layer.weight[..., None, None]
+        return slow_layers.steerable_kernel(weight, layer.basis)
+    is_relaxed = isinstance(layer, gcnn.RelaxedLayer)
+    weight = layer.weight if is_relaxed else layer.weight[None]
+    relaxed_weights = layer.relaxed_weights if is_relaxed else weight.new_ones(1, layer.group.order)
     arguments = (weight, relaxed_weights, layer.group.name, layer.interpolation)
-    if isinstance(layer, VectorReadout):
+    if isinstance(layer, gcnn.VectorReadout):
         return slow_layers.readout_kernel(*arguments)
     if layer.in_type == "regular":
         return slow_layers.group_kernel(*arguments)
@@ -48,78 +90,33 @@ def slow_kernel(layer: nn.Module) -> Tensor:
 
 
 def slow_forward(layer: nn.Module, x: Tensor) -> Tensor:
-    order = 1 if isinstance(layer, VectorReadout) else layer.group.order
-    x = x.flatten(1, -3)
-    y = slow_layers.convolve(x, slow_kernel(layer), layer.bias, layer.stride, order)
-    if isinstance(layer, VectorReadout):
-        return y.squeeze(2)
+    """The output as the slow twin computes it."""
+    if isinstance(layer, RelaxedTranslationConv):
+        arguments = layer.weight, layer.relaxed_weights, layer.bias, layer.padding
+        return slow_layers.translation_forward(x, *arguments)
+    order = layer.group.fibre_size(layer.out_type)
+    y = slow_layers.convolve(x.flatten(1, -3), slow_kernel(layer), layer.bias, layer.stride, order)
     group_biases = getattr(layer, "group_biases", None)
-    return y if group_biases is None else y + group_biases[:, :, None, None]
+    if group_biases is not None:
+        y = y + group_biases[:, :, None, None]
+    return y if layer.out_type == "regular" else y.flatten(1, 2)
 
 
-def assert_equals_twin(layer: nn.Module, x: Tensor) -> None:
-    """Kernel, output and all gradients equal the slow twin's."""
+def assert_equal_gradients(ours: Tensor, theirs: Tensor, inputs: list, **tolerance) -> None:
+    """Gradients of two outputs, for one random gradient of the output."""
+    cotangent = torch.randn_like(ours)
+    gradients = (torch.autograd.grad(y, inputs, cotangent) for y in (ours, theirs))
+    for mine, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(mine, other, **tolerance)
+
+
+def assert_equals_twin(layer: nn.Module) -> None:
+    """Kernel, output and all gradients equal the slow twin's, in float64."""
     randomize(layer)
-    x = x.requires_grad_()
-    inputs = [x, *layer.parameters()]
+    x = make_input(layer).requires_grad_()
     fast, slow = layer(x), slow_forward(layer, x)
-    assert torch.allclose(layer.expanded_kernel(), slow_kernel(layer), rtol=0, atol=1e-12)
-    assert fast.shape == slow.shape
-    assert torch.allclose(fast, slow, rtol=1e-12, atol=1e-10)
-    cotangent = torch.randn_like(fast)
-    gradients = zip(
-        torch.autograd.grad(fast, inputs, cotangent), torch.autograd.grad(slow, inputs, cotangent)
-    )
-    for ours, theirs in gradients:
-        assert torch.allclose(ours, theirs, rtol=1e-10, atol=1e-9)
-
-
-def assert_gradients_check(layer: nn.Module, x: Tensor) -> None:
-    """First and second derivatives agree with finite differences, in float64."""
-    names = [name for name, _ in layer.named_parameters()]
-    parameters = [p.detach().clone().requires_grad_() for p in layer.parameters()]
-
-    def forward(x: Tensor, *values: Tensor) -> Tensor:
-        return torch.func.functional_call(layer, dict(zip(names, values)), (x,)).tanh()
-
-    inputs = (x.requires_grad_(), *parameters)
-    assert torch.autograd.gradcheck(forward, inputs)
-    assert torch.autograd.gradgradcheck(forward, inputs)
-
-
-def assert_variance_of_conv2d(layer: nn.Module) -> None:
-    """A new layer's expanded kernel varies as a new `nn.Conv2d`'s weight: 1 / (3 fan_in)."""
-    kernel = layer.expanded_kernel()
-    fan_in = kernel[0].numel()
-    assert torch.isclose(kernel.var() * 3 * fan_in, torch.tensor(1.0), rtol=0.05)
-
-
-def move_one_weight(layer: RelaxedLayer) -> None:
-    with torch.no_grad():
-        layer.relaxed_weights[0, 1] += 0.5
-
-
-def assert_compiles(layer: nn.Module, x: Tensor) -> None:
-    """One graph, traced through autograd too, without a C++ compiler; the same results."""
-    torch.compiler.reset()
-    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
-    fast, slow = compiled(x), layer(x)
-    assert torch.allclose(fast, slow, atol=1e-5)
-    parameters = list(layer.parameters())
-    gradients = zip(
-        torch.autograd.grad(fast.square().sum(), parameters),
-        torch.autograd.grad(slow.square().sum(), parameters),
-    )
-    for ours, theirs in gradients:
-        assert (ours - theirs).abs().max() <= 1e-4 * theirs.abs().max()
-
-
-def assert_near_in_bfloat16(layer: nn.Module, x: Tensor) -> None:
-    """Under autocast and with parameters of bfloat16, within its precision of float32."""
-    expected = layer(x)
-    with torch.autocast("cpu", torch.bfloat16):
-        autocast = layer(x)
-    half = layer.to(torch.bfloat16)(x.to(torch.bfloat16))
-    for y in (autocast, half):
-        assert y.dtype is torch.bfloat16
-        assert (y.float() - expected).abs().max() < 0.05 * expected.abs().max()
+    torch.testing.assert_close(fast, slow, rtol=1e-12, atol=1e-10)
+    assert_equal_gradients(fast, slow, [x, *layer.parameters()], rtol=1e-10, atol=1e-9)
+    if not isinstance(layer, RelaxedTranslationConv):
+        kernel = layer.expanded_kernel()
+        torch.testing.assert_close(kernel, slow_kernel(layer), rtol=0, atol=1e-12)

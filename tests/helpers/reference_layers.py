@@ -14,84 +14,59 @@ from torch import Tensor, nn
 from torchvision.transforms import InterpolationMode
 
 from src.models.components.gcnn import RelaxedLayer
-from src.models.components.gcnn.groups import Group
 
 
-class BankKernel(nn.Module):
-    """All banks turned by all elements in one grid sampling, then contracted by `einsum`.
-
-    Args:
-        layer: a layer of scalar or regular input with bilinear kernels; its parameters are shared.
-    """
+class Reference(nn.Module):
+    """The kernel of a layer of scalar or regular input with bilinear kernels, on its parameters."""
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
+        if layer.group.name.startswith("d"):
+            raise ValueError(f"a reference needs a group of rotations; got {layer.group.name!r}.")
         self.layer = layer
-        self.register_buffer("shift", _shifted_elements(layer.group), persistent=False)
+        between = layer.group.cayley[layer.group.inverse]  # [g, h]: g^-1 h
+        self.register_buffer("shift", between, persistent=False)
         inverses = layer.group.matrices[layer.group.inverse]
         theta = torch.cat([inverses, torch.zeros(layer.group.order, 2, 1)], -1)
         self.register_buffer("theta", theta.to(layer.weight.dtype), persistent=False)
-
-    def forward(self) -> Tensor:
-        """[O |G|, I (|G|), k, k]."""
-        weight, relaxed_weights = _banks(self.layer)
-        bank = self._turn(_for_each_element(self.layer, weight, self.shift))
-        kernel = torch.einsum("lg,gloikm->ogikm", relaxed_weights, bank)
-        return kernel.reshape(-1, *kernel.shape[2:])
-
-    def _turn(self, filters: Tensor) -> Tensor:
-        """[|G|, L, O, I (|G|), k, k], each element's filters turned by it."""
-        flat = filters.flatten(1, 3)
-        grid = F.affine_grid(self.theta, list(flat.shape), align_corners=False)
-        return F.grid_sample(flat, grid, align_corners=False).view(filters.shape)
-
-
-class SumKernel(nn.Module):
-    """All banks turned by torchvision, element by element, then multiplied and summed.
-
-    Args:
-        layer: a layer of scalar or regular input with bilinear kernels; its parameters are shared.
-    """
-
-    def __init__(self, layer: nn.Module) -> None:
-        super().__init__()
-        self.layer = layer
-        self.register_buffer("shift", _shifted_elements(layer.group), persistent=False)
         self.angles = [math.degrees(math.atan2(-m[1, 0], m[0, 0])) for m in layer.group.matrices]
 
+    def filters(self) -> tuple[Tensor, Tensor]:
+        """What each element turns, [|G|, L, O, I (|G|), k, k]; and its weights [L, |G|]."""
+        weight, order = self.layer.weight, self.layer.group.order
+        if isinstance(self.layer, RelaxedLayer):
+            relaxed_weights = self.layer.relaxed_weights
+        else:
+            weight, relaxed_weights = weight[None], weight.new_ones(1, order)
+        if self.layer.in_type == "scalar":
+            return weight.expand(order, *weight.shape), relaxed_weights
+        shifted = weight[:, :, :, self.shift]  # [L, O, I, g, h, k, k]
+        return shifted.movedim(3, 0).flatten(3, 4), relaxed_weights
+
+
+class BankKernel(Reference):
+    """All banks turned by all elements in one grid sampling, then contracted by `einsum`."""
+
     def forward(self) -> Tensor:
         """[O |G|, I (|G|), k, k]."""
-        weight, relaxed_weights = _banks(self.layer)
-        filters = _for_each_element(self.layer, weight, self.shift)
-        bank = torch.stack([self._turn(f, angle) for f, angle in zip(filters, self.angles)])
-        kernel = (relaxed_weights.t()[..., None, None, None, None] * bank).sum(1).transpose(0, 1)
-        return kernel.reshape(-1, *kernel.shape[2:])
+        filters, relaxed_weights = self.filters()
+        flat = filters.flatten(1, 3)
+        grid = F.affine_grid(self.theta, list(flat.shape), align_corners=False)
+        bank = F.grid_sample(flat, grid, align_corners=False).view(filters.shape)
+        return torch.einsum("lg,gloikm->ogikm", relaxed_weights, bank).flatten(0, 1)
 
-    def _turn(self, filters: Tensor, angle: float) -> Tensor:
-        turned = tvf.rotate(filters.flatten(0, -3), angle, InterpolationMode.BILINEAR)
-        return turned.view(filters.shape)
+
+class SumKernel(Reference):
+    """All banks turned by torchvision, element by element, then multiplied and summed."""
+
+    def forward(self) -> Tensor:
+        """[O |G|, I (|G|), k, k]."""
+        filters, relaxed_weights = self.filters()
+        flat = filters.flatten(1, 3)
+        turned = [tvf.rotate(f, a, InterpolationMode.BILINEAR) for f, a in zip(flat, self.angles)]
+        bank = torch.stack(turned).view(filters.shape)
+        weighted = relaxed_weights.t()[..., None, None, None, None] * bank
+        return weighted.sum(1).transpose(0, 1).flatten(0, 1)
 
 
 REFERENCES = {"bank": BankKernel, "sum": SumKernel}
-
-
-def _banks(layer: nn.Module) -> tuple[Tensor, Tensor]:
-    """Banks [L, O, I, (|G|,) k, k] and their weights [L, |G|], also of a strict layer."""
-    if isinstance(layer, RelaxedLayer):
-        return layer.weight, layer.relaxed_weights
-    return layer.weight[None], layer.weight.new_ones(1, layer.group.order)
-
-
-def _for_each_element(layer: nn.Module, weight: Tensor, shift: Tensor) -> Tensor:
-    """The filters that each element turns: [|G|, L, O, I (|G|), k, k]."""
-    if layer.in_type == "scalar":
-        return weight.expand(layer.group.order, *weight.shape)
-    shifted = weight[:, :, :, shift]  # [L, O, I, g, h, k, k]
-    return shifted.movedim(3, 0).flatten(3, 4)
-
-
-def _shifted_elements(group: Group) -> Tensor:
-    """[|G|, |G|]: g^-1 h."""
-    if group.name.startswith("d"):
-        raise ValueError(f"a reference layer needs a group of rotations; got {group.name!r}.")
-    return group.cayley[group.inverse]

@@ -2,10 +2,12 @@
 
 import base64
 import json
+from functools import reduce
 from pathlib import Path
-from typing import Any
 
 import yaml
+
+from src.reports.reading import StoredRun
 
 ERROR = "dynamics/relaxed_weight_error"
 PIXEL = base64.b64decode(
@@ -14,39 +16,45 @@ PIXEL = base64.b64decode(
 ACCURACIES = {"CNN": (0.70, 0.72, 0.77), "GCNN": (0.80, 0.84, 0.85)}
 
 
-def config_of(directory: Path, network: str, seed: int, **changes: Any) -> dict[str, Any]:
-    """A resolved config; `changes` go into `model`."""
-    return {
+def config_of(directory, network, seed, **changes):
+    """A resolved config; `changes` are values at dotted keys, with `__` for the dot."""
+    config = {
         "task_name": "train",
         "seed": seed,
         "data": {"batch_size": 8, "seed": seed, "data_dir": "/data"},
-        "model": {"net": {"_target_": f"some.where.{network}"}, "alpha": 0.0, **changes},
+        "model": {"net": {"_target_": f"some.where.{network}"}, "alpha": 0.0},
         "trainer": {"default_root_dir": str(directory), "max_epochs": 2},
         "paths": {"output_dir": str(directory), "data_dir": "/data", "root_dir": "/code"},
     }
+    for key, value in changes.items():
+        *parents, last = key.split("__")
+        reduce(lambda below, parent: below.setdefault(parent, {}), parents, config)[last] = value
+    return config
+
+
+def stored_run(
+    network="CNN", seed=0, values=None, *, started="", overrides=(), status="finished", **changes
+):
+    """A run that is in no directory, with `values` as its test metrics."""
+    directory = Path(f"/runs/{network}-{seed}-{len(changes)}-{started}")
+    summary = {"status": status, "task": "train", "seed": seed, "test": values or {}}
+    config = config_of(directory, network, seed, **changes)
+    return StoredRun(directory, config, summary, {"started": started}, list(overrides))
 
 
 def write_run(
-    directory: Path,
-    network: str = "CNN",
-    seed: int = 0,
-    accuracy: float | None = 0.5,
-    status: str | None = "finished",
-    error: str | None = None,
-    commit: str = "a" * 40,
-    dirty: bool = False,
-    **changes: Any,
-) -> Path:
+    directory, network="CNN", seed=0, accuracy=0.5, status="finished", *, error=None, **changes
+):
     """A run directory; without a summary where `status` is None."""
     directory.mkdir(parents=True)
-    (directory / "config.yaml").write_text(
-        yaml.safe_dump(config_of(directory, network, seed, **changes), sort_keys=False)
-    )
+    git = changes.pop("git", {"commit": "a" * 40, "dirty": False})
+    config = config_of(directory, network, seed, **changes)
+    (directory / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     (directory / "overrides.yaml").write_text(f"- model={network}\n- seed={seed}\n")
     environment = {
         "started": f"2024-01-0{seed + 1}T00:00:00+00:00",
         "command": f"/venv/bin/python src/train.py -m model=CNN,GCNN seed={seed}",
-        "git": {"commit": commit, "dirty": dirty},
+        "git": git,
         "python": "3.12.0",
         "libraries": {"torch": "2.6.0", "lightning": "2.6.0", "numpy": "2.0.0"},
         "devices": {"cpu": "a processor", "cpu_count": 2, "cuda": [], "torch_threads": 1},
@@ -57,42 +65,31 @@ def write_run(
     (directory / "metrics.csv").write_text("\n".join(lines) + "\n")
     if status is not None:
         last = {"val/acc": 0.4, ERROR: 0.2, f"{ERROR}/blocks.0": 0.2, "train/loss": 1.0}
-        reached = {
-            "task": "train",
-            "seed": seed,
-            "num_parameters": 1234,
-            "start": {ERROR: 0.0},
-            "last": {"epochs_trained": 2, "metrics": last},
-            "best": {"epochs_trained": 1, "metrics": last | {"val/acc": 0.6}},
-            "test": {"test/acc": accuracy, "test/rmse": 2.0, "test/rmse/01": 1.0},
-        }
+        reached = {"task": "train", "seed": seed, "num_parameters": 1234, "start": {ERROR: 0.0}}
+        reached["last"] = {"epochs_trained": 2, "metrics": last}
+        reached["best"] = {"epochs_trained": 1, "metrics": last | {"val/acc": 0.6}}
+        reached["test"] = {"test/acc": accuracy, "test/rmse": 2.0, "test/rmse/01": 1.0}
         summary = {"status": status, "wall_time_s": 1.5}
         summary |= reached if status == "finished" else {"error": error}
         (directory / "summary.json").write_text(json.dumps(summary))
     return directory
 
 
-def write_measures(run: Path) -> None:
+def write_measures(run):
     """What `src/measure.py` leaves beside a checkpoint."""
     density = {"grid": [-1.0, 0.0, 2.0], "density": [None, 1.0, 0.2]}
-    angles = {"degrees": [0.0, 90.0, 180.0, 270.0], "errors": [0.0, 0.1, None, 0.1]}
-    angles["floors"] = [0.0, 0.0, 0.0, 0.0]
     entries = {
         "hessian": {"values": {"hessian_max": 2.5}, "details": {"density": density}},
-        "equivariance_error": {
-            "values": {"equivariance_error": 0.1},
-            "details": {"angles": angles},
-        },
+        "equivariance_error": {"values": {"equivariance_error": 0.1}, "details": {}},
         "sharpness": {"values": {"sharpness": None}, "details": {}},
     }
     stored = {"best.ckpt": {"epochs_trained": 1.0, "step": 7, "measures": entries}}
-    folder = run / "checkpoints"
-    (folder / "measures").mkdir(parents=True)
-    (folder / "measures.json").write_text(json.dumps(stored))
-    (folder / "measures" / "best_landscape.png").write_bytes(PIXEL)
+    (run / "checkpoints" / "measures").mkdir(parents=True)
+    (run / "checkpoints" / "measures.json").write_text(json.dumps(stored))
+    (run / "checkpoints" / "measures" / "best_landscape.png").write_bytes(PIXEL)
 
 
-def write_sweep(sweep: Path) -> Path:
+def write_sweep(sweep):
     """Two networks with three seeds each, a failed job, a killed one, one without a directory."""
     for network, accuracies in ACCURACIES.items():
         for seed, accuracy in enumerate(accuracies):
@@ -107,10 +104,9 @@ def write_sweep(sweep: Path) -> Path:
     killed = write_run(sweep / "GCNN-4", "GCNN", 4, status=None)
     (killed / "checkpoints").mkdir()
     (killed / "checkpoints" / "last.ckpt").write_bytes(b"")
-    jobs = [
-        {"job": n, "directory": path.name, "overrides": [], "status": "finished", "error": None}
-        for n, path in enumerate(sorted(sweep.iterdir()))
-    ]
+    born = {"overrides": [], "status": "finished", "error": None}
+    names = sorted(path.name for path in sweep.iterdir())
+    jobs = [{"job": n, "directory": name, **born} for n, name in enumerate(names)]
     unborn = {"overrides": ["model=GCNN", "seed=5"], "status": "not started", "error": None}
     jobs.append({"job": len(jobs), "directory": "GCNN-5", **unborn})
     record = {"started": "now", "overrides": ["model=CNN,GCNN", "seed=range(6)"], "jobs": jobs}

@@ -2,107 +2,84 @@
 
 import os
 import signal
+from functools import partialmethod
+from pathlib import Path
 
 import torch
 from lightning import Callback, LightningDataModule
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
 
-class TinyNet(nn.Module):
+class TinyNet(nn.Sequential):
     """Two linear layers with dropout, which draws from the global random state."""
 
-    def __init__(self, in_features: int = 4, width: int = 8, num_classes: int = 3) -> None:
-        super().__init__()
+    def __init__(self, width: int = 8) -> None:
         if width < 1:
             raise ValueError(f"`width` must be positive; got {width}. Use 8.")
-        self.hidden = nn.Linear(in_features, width)
-        self.norm = nn.BatchNorm1d(width)
-        self.dropout = nn.Dropout(0.2)
-        self.out = nn.Linear(width, num_classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits [B, num_classes] of x [B, in_features]."""
-        return self.out(self.dropout(torch.relu(self.norm(self.hidden(x)))))
-
-
-def _dataset(offset: int, size: int) -> TensorDataset:
-    generator = torch.Generator().manual_seed(offset)
-    labels = torch.randint(3, (size,), generator=generator)
-    images = torch.randn(size, 4, generator=generator) + labels[:, None]
-    return TensorDataset(images, labels)
+        hidden, out = nn.Linear(4, width), nn.Linear(width, 3)
+        super().__init__(hidden, nn.BatchNorm1d(width), nn.ReLU(), nn.Dropout(0.2), out)
 
 
 class TinyData(LightningDataModule):
     """Three Gaussian blobs: 50 / 21 / 31 samples, shuffled by (seed, epoch)."""
 
-    def __init__(
-        self,
-        data_dir: str = "data",
-        source: str = "bundled",
-        batch_size: int = 8,
-        num_workers: int = 0,
-        seed: int = 0,
-    ) -> None:
+    def __init__(self, data_dir: str, batch_size: int, num_workers: int, seed: int) -> None:
         super().__init__()
-        if source not in ("bundled", "other"):
-            raise ValueError(f"`source` must be bundled or other; got {source}. Use bundled.")
-        self.data_dir = data_dir
-        self.batch_size = batch_size
-        self.num_workers = num_workers
+        self.options = {"batch_size": batch_size, "num_workers": num_workers}
         self.seed = seed
-        self.sets = {"train": _dataset(1, 50), "val": _dataset(2, 21), "test": _dataset(3, 31)}
 
-    def train_dataloader(self) -> DataLoader:
-        """Shuffled."""
-        sampler = DistributedSampler(self.sets["train"], 1, 0, shuffle=True, seed=self.seed)
-        return self._loader("train", sampler)
+    def setup(self, stage: str | None = None) -> None:
+        pass  # without an argument too, as other data modules allow
 
-    def val_dataloader(self) -> DataLoader:
-        """In order."""
-        return self._loader("val", None)
+    def _loader(self, number: int, size: int, shuffled: bool = False) -> DataLoader:
+        generator = torch.Generator().manual_seed(number)
+        labels = torch.randint(3, (size,), generator=generator)
+        samples = TensorDataset(torch.randn(size, 4, generator=generator) + labels[:, None], labels)
+        sampler = DistributedSampler(samples, 1, 0, seed=self.seed) if shuffled else None
+        return DataLoader(samples, sampler=sampler, **self.options)
 
-    def test_dataloader(self) -> DataLoader:
-        """In order."""
-        return self._loader("test", None)
-
-    def _loader(self, split: str, sampler: DistributedSampler | None) -> DataLoader:
-        return DataLoader(
-            self.sets[split], self.batch_size, sampler=sampler, num_workers=self.num_workers
-        )
+    train_dataloader = partialmethod(_loader, 1, 50, shuffled=True)
+    val_dataloader = partialmethod(_loader, 2, 21)
+    test_dataloader = partialmethod(_loader, 3, 31)
 
 
 class EndAt(Callback):
     """Ends training at a hook of an epoch, unless the environment variable SPARED is set.
 
     Args:
-        epoch: where.
-        hook: `batch`: before the fourth batch; `epoch_end`: after the epoch's checkpoint of the
-            best network, before its last metrics are logged; `epoch_start`: before `last.ckpt`
-            of the epoch before.
-        how: `kill`: as `kill -9` does; `raise`: by a RuntimeError; `interrupt`: as Ctrl-C does.
+        epoch: number of the epoch, from 0.
+        hook: `batch` (before the fourth), `epoch_end` (the best network is stored, the epoch's last
+            metrics are not logged) or `epoch_start` (before `last.ckpt` of the epoch before).
+        how: `kill`, `raise` a RuntimeError, `interrupt` as Ctrl-C does, or `preempt` by SIGUSR2 as
+            a queue does, and not again once requeued.
+        job: start of the directory's name; other jobs of a sweep are spared.
+        rank: rank of the process that ends; None: all end.
     """
 
-    def __init__(self, epoch: int, hook: str = "batch", how: str = "kill") -> None:
-        self.epoch = epoch
-        self.hook = hook
-        self.how = how
+    def __init__(self, epoch, hook="batch", how="kill", job="", rank=None) -> None:
+        self.due, self.how, self.job, self.rank = (hook, epoch), how, job, rank
 
-    def _kill_when_due(self, hook: str, epoch: int) -> None:
-        if hook == self.hook and epoch == self.epoch and not os.environ.get("SPARED"):
-            if self.how == "kill":
-                os.kill(os.getpid(), signal.SIGKILL)
-            raise {"raise": RuntimeError("no more"), "interrupt": KeyboardInterrupt()}[self.how]
+    def _end_when_due(self, hook, trainer) -> None:
+        due = (hook, trainer.current_epoch) == self.due and self.rank in (None, trainer.global_rank)
+        due &= Path(trainer.default_root_dir).name.startswith(self.job)
+        due &= not (self.how == "preempt" and self.continued)
+        if not due or os.environ.get("SPARED"):
+            return
+        if self.how in ("kill", "preempt"):
+            os.kill(os.getpid(), signal.SIGKILL if self.how == "kill" else signal.SIGUSR2)
+        else:
+            raise RuntimeError("no more") if self.how == "raise" else KeyboardInterrupt
+
+    def on_fit_start(self, trainer, pl_module) -> None:
+        self.continued = trainer.ckpt_path is not None  # and None again later on
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
-        """Perhaps the last thing this process does."""
         if batch_idx == 3:
-            self._kill_when_due("batch", trainer.current_epoch)
+            self._end_when_due("batch", trainer)
 
     def on_train_epoch_end(self, trainer, pl_module) -> None:
-        """Perhaps the last thing this process does."""
-        self._kill_when_due("epoch_end", trainer.current_epoch)
+        self._end_when_due("epoch_end", trainer)
 
     def on_train_epoch_start(self, trainer, pl_module) -> None:
-        """Perhaps the last thing this process does."""
-        self._kill_when_due("epoch_start", trainer.current_epoch)
+        self._end_when_due("epoch_start", trainer)

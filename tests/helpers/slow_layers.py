@@ -24,8 +24,7 @@ def multiply(name: str, g: int, h: int) -> int:
 
 
 def inverse(name: str, g: int) -> int:
-    order = len(elements(name))
-    return next(h for h in range(order) if multiply(name, g, h) == 0)
+    return next(h for h in range(len(elements(name))) if multiply(name, g, h) == 0)
 
 
 def turn(images: Tensor, name: str, g: int, interpolation: str) -> Tensor:
@@ -61,7 +60,6 @@ def lifting_kernel(
     weight: Tensor, relaxed_weights: Tensor, name: str, interpolation: str, in_type: str
 ) -> Tensor:
     """weight [L, O, I', k, k], relaxed_weights [L, |G|] -> [O |G|, I', k, k]."""
-    channels, k = weight.shape[2], weight.shape[-1]
     turned = []
     for g in range(len(elements(name))):
         banks = turn(weight, name, g, interpolation)
@@ -69,43 +67,37 @@ def lifting_kernel(
             banks = turn_vectors(banks.unflatten(2, (-1, 2)), name, g).flatten(2, 3)
         turned.append(banks)
     bank = torch.stack(turned, 2)  # [L, O, |G|, I', k, k]
-    return torch.einsum("lg,logikm->ogikm", relaxed_weights, bank).reshape(-1, channels, k, k)
+    return torch.einsum("lg,logikm->ogikm", relaxed_weights, bank).flatten(0, 1)
 
 
 def group_kernel(weight: Tensor, relaxed_weights: Tensor, name: str, interpolation: str) -> Tensor:
     """weight [L, O, I, |G|, k, k], relaxed_weights [L, |G|] -> [O |G|, I |G|, k, k]."""
-    order, k = weight.shape[3], weight.shape[-1]
-    turned = []
+    order, turned = weight.shape[3], []
     for g in range(order):
         shifted = [weight[:, :, :, multiply(name, inverse(name, g), h)] for h in range(order)]
         turned.append(turn(torch.stack(shifted, 3), name, g, interpolation))
     bank = torch.stack(turned, 2)  # [L, O, |G|, I, |G|, k, k]
     kernel = torch.einsum("lg,logihkm->ogihkm", relaxed_weights, bank)
-    return kernel.reshape(kernel.shape[0] * order, -1, k, k)
+    return kernel.flatten(0, 1).flatten(1, 2)
 
 
 def readout_kernel(
     weight: Tensor, relaxed_weights: Tensor, name: str, interpolation: str
 ) -> Tensor:
     """weight [L, O, 2, I, k, k], relaxed_weights [L, |G|] -> [2 O, I |G|, k, k]."""
-    channels, k = weight.shape[3], weight.shape[-1]
-    order = len(elements(name))
     turned = []
-    for h in range(order):
+    for h in range(len(elements(name))):
         banks = turn(weight, name, h, interpolation)
         turned.append(turn_vectors(banks.transpose(2, 3), name, h).transpose(2, 3))
     bank = torch.stack(turned, 4)  # [L, O, 2, I, |G|, k, k]
     kernel = torch.einsum("lh,lovihkm->ovihkm", relaxed_weights, bank)
-    return kernel.reshape(-1, channels * order, k, k)
+    return kernel.flatten(0, 1).flatten(1, 2)
 
 
 def steerable_kernel(weight: Tensor, basis: Tensor) -> Tensor:
     """weight [O, I, n, k, k], basis [n, P, Q, k, k] -> [O P, I Q, k, k], field by field."""
-    rows = []
-    for row in weight:
-        blocks = [sum(w * kernel for w, kernel in zip(pair, basis)) for pair in row]
-        rows.append(torch.cat(blocks, 1))
-    return torch.cat(rows, 0)
+    fields = [[sum(w * b for w, b in zip(pair, basis)) for pair in row] for row in weight]
+    return torch.cat([torch.cat(row, 1) for row in fields], 0)
 
 
 def translation_forward(

@@ -32,99 +32,67 @@ def resample(x, rows, columns):
     return total
 
 
-def turn_picture(x, t):
-    """Counter-clockwise on the displayed picture: take the value from clockwise of it."""
-    height, width = x.shape[-2:]
-    row, column = torch.meshgrid(
-        torch.arange(height, dtype=x.dtype) - (height - 1) / 2,
-        torch.arange(width, dtype=x.dtype) - (width - 1) / 2,
-        indexing="ij",
-    )
-    source_column = math.cos(t) * column - math.sin(t) * row
-    source_row = math.sin(t) * column + math.cos(t) * row
-    return resample(x, source_row + (height - 1) / 2, source_column + (width - 1) / 2)
-
-
-def move_picture(x, rows, columns):
-    height, width = x.shape[-2:]
-    row, column = torch.meshgrid(
-        torch.arange(height, dtype=x.dtype), torch.arange(width, dtype=x.dtype), indexing="ij"
-    )
-    return resample(x, row - rows, column - columns)
-
-
 def turn_vectors(v, t):
     """(v0, v1) along columns and rows -> the same vectors turned counter-clockwise."""
-    out = torch.empty_like(v)
-    out[:, 0::2] = math.cos(t) * v[:, 0::2] + math.sin(t) * v[:, 1::2]
-    out[:, 1::2] = -math.sin(t) * v[:, 0::2] + math.cos(t) * v[:, 1::2]
-    return out
+    v0, v1 = v[:, 0::2], v[:, 1::2]
+    turned = (math.cos(t) * v0 + math.sin(t) * v1, -math.sin(t) * v0 + math.cos(t) * v1)
+    return torch.stack(turned, 2).flatten(1, 2)
 
 
 def turn_elements(x, t, num_rotations):
     """Shift each run of `num_rotations` group elements by the angle t, term by Fourier term."""
-    parts = []
-    for part in x.split(num_rotations, dim=2):
-        coefficients = torch.fft.fft(part, dim=2)
-        shifted = torch.zeros_like(coefficients)
-        for index in range(num_rotations):
-            frequency = index if index <= num_rotations // 2 else index - num_rotations
-            factor = torch.exp(torch.tensor(-1j * frequency * t))
-            if 2 * frequency == num_rotations:
-                factor = factor.real  # a cosine
-            shifted[:, :, index] = factor * coefficients[:, :, index]
-        parts.append(torch.fft.ifft(shifted, dim=2).real)
-    return torch.cat(parts, 2)
+    frequencies = torch.fft.fftfreq(num_rotations, 1 / num_rotations, dtype=x.dtype)
+    factors = torch.exp(-1j * frequencies * t)
+    if num_rotations % 2 == 0:
+        factors[num_rotations // 2].imag.zero_()  # a cosine
+    coefficients = torch.fft.fft(x.unflatten(2, (-1, num_rotations)), dim=3)
+    return torch.fft.ifft(factors[:, None, None] * coefficients, dim=3).real.flatten(2, 3)
 
 
 def act(x, t, transformation, kind, grid, num_rotations=None):
     """rho(t) x; ``grid`` is the input's (H, W), whose pixels translations count in."""
     if kind == "invariant":
         return x
+    height, width = x.shape[-2:]
+    axes = (torch.arange(size, dtype=x.dtype) for size in (height, width))
+    row, column = torch.meshgrid(*axes, indexing="ij")
     if transformation == "translation_x":
-        return move_picture(x, 0, t * x.shape[-1] / grid[1])
+        return resample(x, row, column - t * width / grid[1])
     if transformation == "translation_y":
-        return move_picture(x, t * x.shape[-2] / grid[0], 0)
-    turned = turn_picture(x, t)
+        return resample(x, row - t * height / grid[0], column)
+    middle = ((height - 1) / 2, (width - 1) / 2)
+    y, x_ = row - middle[0], column - middle[1]  # counter-clockwise: values come from clockwise
+    source_row, source_column = (
+        math.sin(t) * x_ + math.cos(t) * y,
+        math.cos(t) * x_ - math.sin(t) * y,
+    )
+    turned = resample(x, source_row + middle[0], source_column + middle[1])
     if kind == "vector":
         return turn_vectors(turned, t)
     return turn_elements(turned, t, num_rotations) if kind == "regular" else turned
 
 
 def slow_derivative(
-    function, x, transformation, output="invariant", input="scalar", num_rotations=None
+    network, x, transformation, output="invariant", input="scalar", num_rotations=None, after=None
 ):
-    """[rho(-T) f(rho(T) x) - rho(T) f(rho(-T) x)] / 2 T, one number per output element."""
-    grid = x.shape[-2:]
+    """[rho(-T) f(rho(T) x) - rho(T) f(rho(-T) x)] / 2 T, one number per output element.
+
+    With ``after``, as if the network were equivariant up to this block.
+    """
+    grid, outputs = x.shape[-2:], []
+    block = network if after is None else after
+    with block.register_forward_hook(lambda _module, _args, u: outputs.append(u.clone())):
+        network(x)
 
     def both_ways(t):
-        y = function(act(x, t, transformation, input, grid))
-        return act(y, -t, transformation, output, grid, num_rotations)
+        def move(_module, _args, y):
+            if after is None:
+                return y
+            kind = "regular" if y.ndim == 5 else "scalar"
+            return act(outputs[0], t, transformation, kind, grid, num_rotations)
 
-    return (both_ways(T) - both_ways(-T)) / (2 * T)
-
-
-def slow_derivative_after(
-    network, last, x, transformation, output="invariant", input="scalar", num_rotations=None
-):
-    """The same, as if the blocks of a network up to number ``last`` were equivariant."""
-    grid = x.shape[-2:]
-    outputs = []
-    handles = [
-        block.register_forward_hook(lambda _module, _args, y: outputs.append(y.clone()))
-        for block in network.blocks
-    ]
-    network(x)
-    for handle in handles:
-        handle.remove()
-    u = outputs[last]
-    kind = "regular" if u.ndim == 5 else "scalar"
-
-    def both_ways(t):
-        moved = act(u, t, transformation, kind, grid, num_rotations)
-        handle = network.blocks[last].register_forward_hook(lambda *_: moved)
-        y = network(act(x, t, transformation, input, grid))
-        handle.remove()
+        with block.register_forward_hook(move):
+            y = network(act(x, t, transformation, input, grid))
         return act(y, -t, transformation, output, grid, num_rotations)
 
     return (both_ways(T) - both_ways(-T)) / (2 * T)

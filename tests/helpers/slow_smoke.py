@@ -4,8 +4,6 @@ import warnings
 
 import numpy as np
 
-from src.data.smoke.plumes import Plume
-
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from phi.field import CenteredGrid, StaggeredGrid, resample
@@ -15,11 +13,11 @@ with warnings.catch_warnings():
     from phiml.backend import NUMPY
 
 
-def slow_simulation(plume: Plume, num_steps: int, velocity_dt: float) -> np.ndarray:
+def slow_simulation(plume, num_steps, velocity_dt, smoke_dt):
     """Velocities at all faces, walls too: components [2, N + 1, N + 1], rows before columns.
 
-    Component 0 is that of the faces at x = 0, 1, ..., N (its last row is padding), component 1
-    that of the faces at y = 0, 1, ..., N (its last column is). NumPy, float64.
+    Component 0 is at the faces x = 0, ..., N (its last row is padding), component 1 at the faces
+    y = 0, ..., N (its last column is). NumPy, float64.
     """
     size = plume.resolution
     grid = {"x": size, "y": size, "bounds": Box(x=size, y=size)}
@@ -35,7 +33,7 @@ def slow_simulation(plume: Plume, num_steps: int, velocity_dt: float) -> np.ndar
         smoke = CenteredGrid(0, extrapolation.ZERO_GRADIENT, **grid)
         velocity = StaggeredGrid(0, 0, **grid)
         for _ in range(num_steps):
-            smoke = advect.mac_cormack(smoke, velocity, dt=1) + inflow
+            smoke = advect.mac_cormack(smoke, velocity, dt=smoke_dt) + inflow
             pushed = resample(smoke * force, to=velocity)
             velocity = advect.semi_lagrangian(velocity, velocity, dt=velocity_dt) + pushed
             velocity, _ = fluid.make_incompressible(velocity, (), Solve("scipy-direct"))

@@ -12,11 +12,8 @@ from torch.utils.data import DataLoader, TensorDataset
 from src.measures import Objective
 from src.models.components.gcnn import GroupPool, RelaxedGroupConv, RelaxedLiftingConv, make_group
 
-# Lightning's own: a hint about speed, and a class that newer versions of torch call deprecated.
-lightning_warnings = [
-    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
-    pytest.mark.filterwarnings("ignore:.*LeafSpec.* is deprecated:FutureWarning"),
-]
+# a hint of Lightning's about speed
+lightning_warnings = pytest.mark.filterwarnings("ignore:.*does not have many workers")
 
 
 class TinyNetwork(nn.Module):
@@ -26,7 +23,7 @@ class TinyNetwork(nn.Module):
         super().__init__()
         torch.manual_seed(0)
         if group is None:
-            first, second = nn.Conv2d(1, 2, 3, padding=1), nn.Conv2d(2, 2, 3, padding=1)
+            first, second = (nn.Conv2d(channels, 2, 3, padding=1) for channels in (1, 2))
         else:
             self.group = make_group(group)
             first = RelaxedLiftingConv(1, 2, 3, group, num_filter_banks=2)
@@ -42,9 +39,7 @@ class TinyNetwork(nn.Module):
 class TinyModule(LightningModule):
     def __init__(self, net, optimizer=torch.optim.SGD, lr=0.1):
         super().__init__()
-        self.net = net
-        self.make_optimizer = optimizer
-        self.lr = lr
+        self.net, self.make_optimizer, self.lr = net, optimizer, lr
 
     def objective(self, batches):
         return Objective(self.net, nn.CrossEntropyLoss(), batches)
@@ -54,8 +49,7 @@ class TinyModule(LightningModule):
         return F.cross_entropy(self.net(images), labels)
 
     def validation_step(self, batch, batch_idx):
-        images, labels = batch
-        self.log("val/loss", F.cross_entropy(self.net(images), labels))
+        self.log("val/loss", self.training_step(batch, batch_idx))
 
     def configure_optimizers(self):
         return self.make_optimizer(self.parameters(), lr=self.lr)
@@ -64,9 +58,8 @@ class TinyModule(LightningModule):
 class TinyData(LightningDataModule):
     """12 training and 10 validation images of 6 x 6, batches of 4, always in the same order."""
 
-    def __init__(self, shuffle_val=False):
+    def __init__(self):
         super().__init__()
-        self.shuffle_val = shuffle_val
         generator = torch.Generator().manual_seed(1)
         images = torch.randn(22, 1, 6, 6, generator=generator)
         labels = torch.randint(3, (22,), generator=generator)
@@ -77,16 +70,14 @@ class TinyData(LightningDataModule):
         return DataLoader(self.train, batch_size=4)
 
     def val_dataloader(self):
-        return DataLoader(self.val, batch_size=4, shuffle=self.shuffle_val)
+        return DataLoader(self.val, batch_size=4)
 
 
 def read_metrics(folder):
     """Rows of the CSV logger's file, if there is one, without their empty cells."""
     path = folder / "csv" / "metrics.csv"
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(lines)]
 
 
 def dynamics_rows(folder, measure):

@@ -3,23 +3,7 @@
 import torch
 from lightning import LightningDataModule, Trainer
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
-
-
-class WindowSet(Dataset):
-    """Windows [N, T, 2, H, W] in memory, from which a loader takes a whole batch at once."""
-
-    def __init__(self, windows):
-        self.windows = windows
-
-    def __len__(self):
-        return len(self.windows)
-
-    def __getitem__(self, index):
-        return self.windows[index]
-
-    def __getitems__(self, indices):
-        return self.windows[torch.tensor(indices)]
+from torch.utils.data import DataLoader
 
 
 def make_windows(number, length, size=6, seed=0):
@@ -30,7 +14,7 @@ def make_windows(number, length, size=6, seed=0):
 
 
 def loader(windows, batch_size=4):
-    return DataLoader(WindowSet(windows), batch_size, collate_fn=lambda batch: batch)
+    return DataLoader(windows, batch_size)
 
 
 class TinyWindows(LightningDataModule):
@@ -47,9 +31,6 @@ class TinyWindows(LightningDataModule):
         self.train = make_windows(10, lengths[0], seed=1)
         self.val = make_windows(6, lengths[0], seed=2)
         self.tests = [make_windows(7, lengths[1], seed=3), make_windows(5, lengths[1], seed=4)]
-
-    def setup(self, stage=None):
-        """Nothing: the windows are there."""
 
     def train_dataloader(self):
         return loader(self.train)
@@ -76,7 +57,7 @@ class TinyForecaster(nn.Module):
 
 def make_trainer(folder, **options):
     """A trainer that trains for one epoch on the CPU and says nothing."""
-    defaults = {"accelerator": "cpu", "devices": 1, "max_epochs": 1, "logger": False}
-    quiet = {"enable_checkpointing": False, "enable_progress_bar": False}
-    quiet |= {"enable_model_summary": False, "num_sanity_val_steps": 0}
-    return Trainer(default_root_dir=folder, **{**defaults, **quiet, **options})
+    defaults = {"accelerator": "cpu", "devices": 1, "max_epochs": 1, "num_sanity_val_steps": 0}
+    quiet = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
+    options = {**defaults, **dict.fromkeys(quiet, False), **options}
+    return Trainer(default_root_dir=folder, **options)

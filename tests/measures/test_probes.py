@@ -1,23 +1,24 @@
-import math
+from copy import deepcopy
 from functools import partial
 
 import pytest
 import torch
 from torch import nn
 
-from src.measures import (
-    PathPoint,
-    Subject,
-    equivariance_error,
-    probes,
-    relaxed_weight_errors,
-)
+from src.measures import PathPoint, Subject, equivariance_error, probes, relaxed_weight_errors
+from src.measures.density import spectral_density, trace
+from src.measures.directions import random_directions
+from src.measures.hessian import hessian_operator
 from src.measures.lie_derivative import lie_derivatives
-from src.measures.sharpness import sharpness
+from src.measures.sharpness import sharpness_along, worst_case_sharpness
+from src.measures.spectrum import extreme_eigenvalues
 from src.models.classification_module import ClassificationModule
 from src.models.components.classifiers import CNN, GCNN, RelaxedGCNN
 from src.models.components.forecasters import RelaxedGCNNForecaster
+from src.models.components.gcnn.relaxation import relaxed_layers
 from src.models.forecasting_module import ForecastingModule
+from tests.helpers.measured import VECTORS, images
+from tests.helpers.objectives import Snapshot, draw_everything
 
 SMALL = {"hidden_channels": 2, "num_layers": 2, "pool_after": [1], "num_classes": 3}
 OPTIMIZER = partial(torch.optim.SGD, lr=0.1)
@@ -25,201 +26,197 @@ OPTIMIZER = partial(torch.optim.SGD, lr=0.1)
 
 def classifier(make=RelaxedGCNN, **options):
     torch.manual_seed(0)
-    return ClassificationModule(make(**SMALL, **options), OPTIMIZER, num_classes=3)
+    return relax(ClassificationModule(make(**SMALL, **options), OPTIMIZER, num_classes=3))
 
 
 def forecaster():
     torch.manual_seed(0)
     net = RelaxedGCNNForecaster(num_inputs=2, hidden_channels=2, num_layers=3)
-    return ForecastingModule(net, OPTIMIZER, num_inputs=2)
-
-
-def digits(batch=6, size=8):
-    generator = torch.Generator().manual_seed(0)
-    labels = torch.randint(3, (batch,), generator=generator)
-    return torch.randn(batch, 1, size, size, generator=generator), labels
-
-
-def windows(batch=3):
-    return torch.randn(batch, 4, 2, 6, 6, generator=torch.Generator().manual_seed(0))
+    return relax(ForecastingModule(net, OPTIMIZER, num_inputs=2))
 
 
 def relax(module):
     """Move the relaxed weights apart."""
-    for layer in module.modules():
-        if hasattr(layer, "relaxed_weights"):
-            nn.init.uniform_(layer.relaxed_weights)
+    for layer in relaxed_layers(module).values():
+        nn.init.uniform_(layer.relaxed_weights)
     return module
 
 
-def subject_of(module, *batches, **options):
-    return Subject(module, list(batches), **options)
+DIGITS = (images(6, 1, 8).float(), torch.tensor([0, 1, 2, 2, 1, 1]))
+WINDOWS = images(3, 8, 6).float().unflatten(1, (4, 2))
+
+
+def subject_of(module, **options):
+    batch = WINDOWS if isinstance(module, ForecastingModule) else DIGITS
+    return Subject(module, [batch], **options)
 
 
 def test_equivariance_error_of_the_networks_own_group_and_kinds():
-    module, (images, labels) = relax(classifier(group="d2")), digits()
-    reading = probes.equivariance_error(subject_of(module, (images, labels)))
-    expected = equivariance_error(module.net, [images], "d2")
-    assert reading.values["equivariance_error"] == expected > 0
-    assert set(reading.values) == {
-        "equivariance_error",
-        "equivariance_error/blocks.0",
-        "equivariance_error/blocks.1",
-    }
-    module, window = relax(forecaster()), windows()
+    module = classifier(group="d2")
+    values = probes.equivariance_error(subject_of(module)).values
+    assert values["equivariance_error"] == equivariance_error(module.net, [DIGITS], "d2") > 0
+    layers = ["equivariance_error/blocks.0", "equivariance_error/blocks.1"]
+    assert list(values) == ["equivariance_error", *layers]
+    module = forecaster()
     module.velocity_scale.fill_(2.0)
-    reading = probes.equivariance_error(subject_of(module, window), per_layer=False)
-    inputs = window[:, :2].flatten(1, 2) / 2
-    expected = equivariance_error(module.net, [inputs], "c4", input="vector", output="vector")
-    assert reading.values == {"equivariance_error": pytest.approx(expected)}
-
-
-def test_equivariance_error_of_networks_without_a_group():
-    module, batch = classifier(CNN), digits()
-    reading = probes.equivariance_error(subject_of(module, batch), fallback_group="c2")
+    values = probes.equivariance_error(subject_of(module), per_layer=False).values
+    inputs = WINDOWS[:, :2].flatten(1, 2) / 2
+    expected = equivariance_error(module.net, [inputs], "c4", **VECTORS)
+    assert values == {"equivariance_error": pytest.approx(expected)}
+    reading = probes.equivariance_error(subject_of(classifier(CNN)), fallback_group="c2")
     assert reading.details == {"group": "c2"}
 
 
 def test_angles_give_a_curve_with_its_floor():
-    reading = probes.equivariance_error(subject_of(classifier(GCNN), digits()), angles=8)
+    subject = subject_of(classifier(GCNN))
+    reading = probes.equivariance_error(subject, angles=8)
     curve = reading.details["angles"]
     assert curve["degrees"] == [0, 45, 90, 135, 180, 225, 270, 315]
     assert curve["errors"][0] == curve["floors"][0] == 0
     assert max(curve["errors"][2::2]) < 1e-5 < min(curve["errors"][1::2])
     assert max(curve["floors"][2::2]) == 0 < min(curve["floors"][1::2])
     assert "equivariance_error_floor" not in reading.values
-    finer = probes.equivariance_error(
-        subject_of(classifier(GCNN), digits()), group="c8", per_layer=False
-    )
-    assert finer.values["equivariance_error_floor"] > 0
+    finer = probes.equivariance_error(subject, group="c8", per_layer=False).values
+    assert finer["equivariance_error_floor"] == pytest.approx(sum(curve["floors"]) / 7)
 
 
 def test_lie_derivative_of_every_transformation():
-    module, (images, labels) = relax(classifier()), digits()
-    values = probes.lie_derivative(subject_of(module, (images, labels))).values
-    for name, transformation in (
-        ("lie_derivative", "rotation"),
-        ("lie_derivative_translation_x", "translation_x"),
-        ("lie_derivative_translation_y", "translation_y"),
-    ):
-        found = lie_derivatives(module.net, [images], transformation)
+    module = classifier()
+    values = probes.lie_derivative(subject_of(module)).values
+    for suffix in ("", "_translation_x", "_translation_y"):
+        name, transformation = f"lie_derivative{suffix}", suffix[1:] or "rotation"
+        found = lie_derivatives(module.net, [DIGITS], transformation)
         assert values[name] == found.overall
         assert values[f"{name}_relative"] == found.relative
         assert values[f"{name}/blocks.1"] == found.per_layer["blocks.1"]
         assert values[f"{name}_floor"] < 1e-5 < values[name]
-    brief = probes.lie_derivative(
-        subject_of(module, (images, labels)), transformations=["rotation"], per_layer=False
-    ).values
-    assert brief == {
-        n: pytest.approx(values[n], abs=1e-6)
-        for n in ("lie_derivative", "lie_derivative_relative", "lie_derivative_floor")
-    }
+    options = {"transformations": ["rotation"], "per_layer": False}
+    brief = probes.lie_derivative(subject_of(module), **options).values
+    names = ["lie_derivative", "lie_derivative_relative", "lie_derivative_floor"]
+    assert brief == {name: pytest.approx(values[name], abs=1e-6) for name in names}
 
 
-@pytest.mark.parametrize(("module", "batch"), [(classifier(), digits()), (forecaster(), windows())])
-def test_sharpness_on_every_scale(module, batch):
-    subject = subject_of(module, batch)
+@pytest.mark.parametrize("make", [classifier, forecaster])
+def test_sharpness_on_every_scale(make):
+    subject = subject_of(make())
+    objective = subject.objective()
     reading = probes.sharpness(subject, radii=[0.1, 0.2], num_directions=3, seed=4)
-    generator = torch.Generator().manual_seed(4)
-    expected = sharpness(subject.objective(), [0.1, 0.2], num_directions=3, generator=generator)
-    assert reading.values["sharpness"] == expected.value
-    assert reading.values["sharpness_standard_error"] == expected.standard_error
-    assert reading.details["absolute"]["changes"] == expected.values_per_radius.tolist()
-    assert set(reading.details) == {"absolute", "relative", "filter"}
-    assert all(math.isfinite(value) for value in reading.values.values())
-    less = probes.sharpness(
-        subject,
-        radii=[0.1],
-        relative_radii=[],
-        filter_radii=[],
-        worst_case_radius=None,
-        num_directions=1,
-    )
+    assert worst_case_sharpness(objective, 0.01) == reading.values["sharpness_worst_case"]
+    for scale, radii in {"absolute": [0.1, 0.2], "relative": [0.01], "filter": [0.01]}.items():
+        generator = torch.Generator().manual_seed(4)
+        directions = random_directions(objective.weights(), 3, generator)
+        expected = sharpness_along(objective, radii, directions, scale=scale)
+        name = "sharpness" if scale == "absolute" else f"sharpness_{scale}"
+        assert reading.values[name] == expected.value > 0
+        assert reading.values[f"{name}_standard_error"] == expected.standard_error
+        assert reading.details[scale]["changes"] == expected.values_per_radius.tolist()
+    none = {"relative_radii": [], "filter_radii": [], "worst_case_radius": None}
+    less = probes.sharpness(subject, radii=[0.1], **none, num_directions=1)
     assert set(less.values) == {"sharpness"}
 
 
+@pytest.mark.parametrize("kind", ["hessian", "gauss_newton"])
+def test_hessian_is_that_of_its_parts(kind, caplog):
+    subject = subject_of(classifier())
+    options = {"num_eigenvalues": 1, "num_probes": 2, "lanczos_steps": 3, "tolerance": 1e-9}
+    options |= {"max_iterations": 1, "kind": kind, "double": kind == "gauss_newton", "seed": 5}
+    reading = probes.hessian(subject, **options)
+    dtype = torch.float64 if options["double"] else None
+    operator = hessian_operator(subject.objective(), kind, dtype)
+    ends = extreme_eigenvalues(operator, 1, tolerance=1e-9, max_iterations=1, seed=5)
+    total, density = trace(operator, 2, seed=5), spectral_density(operator, 2, 3, seed=6)
+    for name, end in (("max", ends.largest), ("min", ends.smallest)):
+        assert reading.values[f"{kind}_{name}_converged"] == end.converged
+        assert reading.values.get(f"{kind}_{name}") == next(iter(end.eigenvalues), None)
+        assert (f"{kind}_{name}: Lanczos did not converge" in caplog.text) != end.converged
+    assert reading.values[f"{kind}_trace"] == total.value
+    assert reading.values[f"{kind}_trace_standard_error"] == total.standard_error
+    assert reading.values[f"{kind}_negative_fraction"] == density.negative_fraction
+    assert reading.details["density"]["nodes"] == density.nodes
+    sizes = (operator.shape[0], 6, operator.num_products)
+    names = ("num_parameters", "num_samples", "num_products")
+    assert tuple(reading.details[name] for name in names) == sizes
+
+
+def path_of(network):
+    """Three states, off a straight line."""
+    path = []
+    for step in range(3):
+        state, generator = deepcopy(network.state_dict()), torch.Generator().manual_seed(step)
+        for tensor in filter(torch.is_floating_point, state.values()):
+            noise = torch.randn(tensor.shape, generator=generator)
+            tensor.copy_((tensor + 0.1 * noise).abs())
+        path.append(PathPoint(state, float(step), 10 * step))
+    return path
+
+
 def test_landscape_of_a_path():
-    module, batch = classifier(), digits()
-    states = []
-    for seed in range(3):
-        torch.manual_seed(seed)
-        states.append(
-            {
-                n: t + 0.1 * torch.randn_like(t) if t.is_floating_point() else t.clone()
-                for n, t in module.net.state_dict().items()
-            }
-        )
-    path = [PathPoint(state, float(i), 10 * i) for i, state in enumerate(states)]
-    for state in states:
-        for name in state:
-            if name.endswith("running_var"):
-                state[name] = state[name].abs()
-    reading = probes.landscape(
-        subject_of(module, batch, path=lambda: path), resolution=3, line_points=4
-    )
+    module = classifier()
+    subject = subject_of(module, path=lambda: path_of(module.net))
+    reading = probes.landscape(subject, resolution=3, line_points=4)
     assert reading.values["path_explained_variance"] == pytest.approx(1.0)
     details = reading.details
-    assert details["steps"] == [0, 10, 20]
+    assert (details["steps"], details["epochs_trained"]) == ([0, 10, 20], [0, 1, 2])
     assert len(details["plane"]["losses"]) == 3
-    assert details["line"]["losses"][0] == pytest.approx(details["path_losses"][0], rel=1e-5)
-    assert details["line"]["losses"][-1] == pytest.approx(details["path_losses"][-1], rel=1e-5)
-    highest = max(details["line"]["losses"])
-    ends = max(details["line"]["losses"][0], details["line"]["losses"][-1])
-    assert reading.values["path_barrier"] == pytest.approx(highest - ends)
-
-
-def test_landscape_without_a_path():
+    losses, own = details["line"]["losses"], details["path_losses"]
+    assert [losses[0], losses[-1]] == pytest.approx([own[0], own[-1]], rel=1e-5)
+    barrier = max(losses) - max(losses[0], losses[-1])
+    assert reading.values["path_barrier"] == pytest.approx(barrier)
     with pytest.raises(ValueError, match="a path must have at least two points; got 0"):
-        probes.landscape(subject_of(classifier(), digits()), resolution=3)
+        probes.landscape(subject_of(module), resolution=3)
 
 
 def test_symmetry_with_and_without_scores():
-    module, batch = relax(classifier()), digits()
-    weights = module.net.blocks[0][0].relaxed_weights
-
-    def score():
-        return {"test/acc": float(module.net.blocks[0][0].relaxed_weight_error())}
-
-    reading = probes.symmetry(subject_of(module, batch, score=score))
+    module = classifier()
+    first = module.net.blocks[0][0]
+    subject = subject_of(module, score=lambda: {"test/acc": first.relaxed_weight_error()})
+    reading = probes.symmetry(subject)
     before = relaxed_weight_errors(module.net)["blocks.0.0"].item()
     assert reading.values["projection/test/acc"] == 0.0
     assert reading.values["projection_change/test/acc"] == pytest.approx(-before)
     assert 0 < reading.values["symmetric_fraction"] < 1
     layer = reading.details["layers"]["blocks.0.0"]
-    assert len(layer["over_group"]["differences"]) == weights.shape[1]
-    plain = probes.symmetry(subject_of(module, batch))
+    assert len(layer["over_group"]["differences"]) == first.group.order
+    plain = probes.symmetry(subject_of(module))
     assert not any(name.startswith("projection") for name in plain.values)
-
-
-def test_symmetry_of_a_network_that_is_not_relaxed():
-    reading = probes.symmetry(subject_of(classifier(CNN), digits()))
+    reading = probes.symmetry(subject_of(classifier(CNN)))
     assert (reading.values, reading.details) == ({}, {"reason": "CNN has no relaxed layer"})
 
 
-@pytest.mark.parametrize("name", ["equivariance_error", "lie_derivative", "sharpness", "hessian"])
-@pytest.mark.parametrize("compiled", [False, True])
-def test_nothing_of_the_module_changes(name, compiled):
-    module, batch = relax(classifier()), digits()
-    module.train()
-    module.net.blocks[0].eval()
-    if compiled:
-        module.net.compile(backend="eager")
-    modes = [m.training for m in module.modules()]
-    state = {n: t.clone() for n, t in module.state_dict().items()}
-    rng = torch.get_rng_state()
-    options = (
-        {"num_eigenvalues": 1, "num_probes": 2, "lanczos_steps": 3} if name == "hessian" else {}
-    )
-    getattr(probes, name)(subject_of(module, batch), **options)
-    assert [m.training for m in module.modules()] == modes
-    assert all(torch.equal(t, state[n]) for n, t in module.state_dict().items())
-    assert all(p.grad is None for p in module.parameters())
-    assert torch.equal(torch.get_rng_state(), rng)
-    assert module.net._compiled_call_impl is None or compiled
+class Watched(nn.Module):
+    """Changes nothing, but draws at random; fails in train mode, and where gradients are kept."""
+
+    def __init__(self, gradients):
+        super().__init__()
+        self.gradients = gradients
+
+    def forward(self, x):
+        assert not self.training
+        assert self.gradients or not torch.is_grad_enabled()
+        return x + draw_everything()
 
 
-def test_a_module_without_a_loss_says_so():
-    module = nn.Module()
-    module.net = CNN(**SMALL)
-    with pytest.raises(TypeError, match="needs a module with a method `objective`"):
-        probes.sharpness(subject_of(module, digits()))
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("equivariance_error", {}),
+        ("lie_derivative", {"transformations": ["rotation"]}),
+        ("sharpness", {"num_directions": 2}),
+        ("hessian", {"num_eigenvalues": 1, "num_probes": 2, "lanczos_steps": 3}),
+        ("landscape", {"resolution": 2, "line_points": 2}),
+        ("symmetry", {}),
+    ],
+)
+def test_nothing_of_the_module_changes(name, options):
+    """Nor do modes, gradients and random states; compiled networks are measured as written."""
+    module = classifier()
+    subject = subject_of(module, path=lambda: path_of(module.net))
+    expected = getattr(probes, name)(subject, **options)
+    module.net.blocks[0].append(Watched(name in ("sharpness", "hessian")))
+    module.net.blocks[1][0].eval()  # modes may differ
+    module.net.compile(backend=lambda graph, inputs: pytest.fail("compiled"))
+    before = Snapshot(module.net)
+    assert getattr(probes, name)(subject, **options) == expected
+    before.assert_unchanged()
+    assert not any(m._forward_hooks or "forward" in vars(m) for m in module.net.modules())
+    assert module.net._compiled_call_impl is not None

@@ -1,3 +1,5 @@
+"""What training shares, on `ClassificationModule`: schedules, theta, seeds, checkpoints."""
+
 from functools import partial
 from pathlib import Path
 
@@ -5,61 +7,44 @@ import pytest
 import torch
 import yaml
 from hydra.utils import instantiate
-from lightning import Callback, Trainer
+from lightning import Callback
 from torch import nn
+from torch.optim.lr_scheduler import ExponentialLR, OneCycleLR
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from src.callbacks.checkpoints import AtomicCheckpointIO, BestAndLastCheckpoint, StoredConfig
 from src.measures import relaxed_weight_error
 from src.models.base_module import BaseModule
 from src.models.classification_module import ClassificationModule
-from src.models.components.gcnn import GroupConv, GroupPool, LiftingConv
-from src.models.components.gcnn.relaxation import (
-    relaxation_penalty,
-    relaxations,
-    relaxed_layers,
-    set_relaxation,
-)
+from src.models.components.gcnn.relaxation import relaxation_penalty, relaxations, relaxed_layers
 from src.models.components.schedules import ConstantSchedule, CosineSchedule, LinearSchedule
 from src.runs.checkpoints import load_checkpoint, load_weights
+from src.seeding import seed_run
 from tests.helpers.tiny import TinyData, TinyNetwork, lightning_warnings
+from tests.helpers.windows import make_trainer
 
 pytestmark = lightning_warnings
 
 SGD = partial(torch.optim.SGD, lr=0.1)
 STEPS = 3  # of an epoch of TinyData
-
-
-def test_subclasses_say_what_the_network_gets():
-    with pytest.raises(NotImplementedError):
-        BaseModule(nn.Linear(2, 2), SGD).network_inputs(torch.zeros(1, 2))
-
-
-def test_only_the_network_is_in_checkpoints():
-    module = BaseModule(nn.Linear(2, 2), SGD)
-    assert list(module.state_dict()) == ["net.weight", "net.bias"]
-
-
-def test_a_network_without_relaxed_layers_has_no_penalty():
-    module = BaseModule(nn.Linear(2, 2), SGD, alpha=3.0)
-    assert module._penalised(torch.tensor(0.25)) == 0.25
+RELAX = CosineSchedule(1.0, 0.0, begin=0.25, finish=0.75)
+PULL = LinearSchedule(0.0, 0.6, begin=0.0, finish=0.5)
 
 
 class Followed(Callback):
-    """Notes alpha and theta of every step, and at the end of every epoch."""
+    """Notes alpha, theta and the learning rate of every step, and what is logged."""
 
     def __init__(self, end_at=None):
-        self.steps, self.epochs, self.logged, self.end_at = [], [], [], end_at
+        self.steps, self.rates, self.end_at = [], [], end_at
 
     def on_before_optimizer_step(self, trainer, pl_module, optimizer):
         if len(self.steps) == self.end_at:
             raise RuntimeError("no more")
         self.steps.append(values_of(pl_module))
-
-    def on_validation_end(self, trainer, pl_module):
-        self.epochs.append(values_of(pl_module))
+        self.rates.append(optimizer.param_groups[0]["lr"])
 
     def on_train_end(self, trainer, pl_module):
-        self.logged.append(dict(trainer.callback_metrics))
+        self.logged = {name: value.item() for name, value in trainer.callback_metrics.items()}
 
 
 def values_of(module):
@@ -67,180 +52,114 @@ def values_of(module):
     return module.alpha, thetas.pop() if thetas else None
 
 
-def module_of(net=None, **options):
+def module_of(net=None, optimizer=None, **options):
     net = TinyNetwork("c4") if net is None else net
-    adam = partial(torch.optim.Adam, lr=0.05)
-    return ClassificationModule(net, adam, num_classes=3, **options)
+    optimizer = partial(torch.optim.Adam, lr=0.05) if optimizer is None else optimizer
+    return ClassificationModule(net, optimizer, num_classes=3, **options)
 
 
 def trained(folder, module, epochs=4, ckpt_path=None, end_at=None, **options):
     followed = Followed(end_at)
-    kept = BestAndLastCheckpoint(str(folder), "val/loss", "min")
-    trainer = Trainer(
-        accelerator="cpu",
-        max_epochs=epochs,
-        logger=False,
-        callbacks=[followed, kept, StoredConfig({"seed": 0})],
-        plugins=[AtomicCheckpointIO()],
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        default_root_dir=folder,
-        **options,
-    )
+    kept = BestAndLastCheckpoint(str(folder), "val/loss", "min"), StoredConfig({"seed": 0})
+    options |= {"callbacks": [followed, *kept], "plugins": [AtomicCheckpointIO()]}
+    trainer = make_trainer(folder, max_epochs=epochs, enable_checkpointing=True, **options)
     trainer.fit(module, datamodule=TinyData(), ckpt_path=ckpt_path, weights_only=True)
     return followed
 
 
-RELAX = CosineSchedule(1.0, 0.0, begin=0.25, finish=0.75)
-PULL = LinearSchedule(0.0, 0.6, begin=0.0, finish=0.5)
+def test_only_the_network_is_in_checkpoints_and_has_no_penalty_without_relaxed_layers():
+    module = BaseModule(nn.Linear(2, 2), SGD, alpha=3.0)
+    assert list(module.state_dict()) == ["net.weight", "net.bias"]
+    assert module._penalised(torch.tensor(0.25)) == 0.25
 
 
-def test_alpha_and_theta_follow_their_schedules(tmp_path):
-    module = module_of(alpha=PULL, relaxation=RELAX)
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run with schedules of alpha and theta: its folder, module, and what was noted."""
+    folder, module = tmp_path_factory.mktemp("whole"), module_of(alpha=PULL, relaxation=RELAX)
     assert values_of(module) == (0.0, 1.0)
-    followed = trained(tmp_path, module)
+    return folder, module, trained(folder, module)
+
+
+def test_alpha_and_theta_follow_their_schedules_until_the_network_is_strict(whole):
+    folder, module, followed = whole
     total = 4 * STEPS
     assert [a for a, _ in followed.steps] == [PULL(k / total) for k in range(total)]
     thetas = [theta for _, theta in followed.steps]
     assert thetas == pytest.approx([RELAX(k / total) for k in range(total)], abs=1e-7)
-    assert [a for a, _ in followed.epochs] == [PULL(k / 4) for k in (1, 2, 3, 4)]
-    assert [t for _, t in followed.epochs] == pytest.approx([RELAX(k / 4) for k in (1, 2, 3, 4)])
-    assert followed.epochs[2:] == [(0.6, 0.0)] * 2
-    (logged,) = followed.logged
-    assert (logged["train/alpha"].item(), logged["train/relaxation"].item()) == (
-        pytest.approx(0.6),
-        0.0,
-    )
-
-
-def test_a_schedule_counts_optimizer_steps(tmp_path):
-    followed = trained(tmp_path, module_of(alpha=PULL), epochs=4, accumulate_grad_batches=2)
-    assert [a for a, _ in followed.steps] == [PULL(k / 8) for k in range(8)]
-
-
-def test_the_network_ends_strict(tmp_path):
-    module = module_of(relaxation=LinearSchedule(1.0, 0.0, finish=0.8))
-    trained(tmp_path, module, epochs=6)
-    net = module.net
-    layers = relaxed_layers(net)
-    assert all(layer.relaxed_weights.std() > 1e-3 for layer in layers.values())
-    assert relaxed_weight_error(net) == 0
-    assert relaxation_penalty(net) == 0
-    lift, conv = layers.values()
-    strict = StrictTwin(lift, conv, net.head)
-    x = torch.randn(5, 1, 6, 6)
-    with torch.no_grad():
-        assert (net(x) - strict(x)).abs().max() < 1e-6
-        assert (net(x) - net(x.rot90(1, (-2, -1)))).abs().max() < 1e-5
-        set_relaxation(net, None)
-        assert (net(x) - strict(x)).abs().max() > 1e-3
-
-
-class StrictTwin(nn.Module):
-    """`TinyNetwork` of strict layers with the mixed banks, sum over l of w_bar_l psi_l."""
-
-    def __init__(self, lift, conv, head):
-        super().__init__()
-        self.lift, self.conv = LiftingConv(1, 2, 3, "c4"), GroupConv(2, 2, 3, "c4")
-        for strict, relaxed in ((self.lift, lift), (self.conv, conv)):
-            mixed = torch.tensordot(relaxed.relaxed_weights.mean(1), relaxed.weight, dims=1)
-            strict.load_state_dict({"weight": mixed, "bias": relaxed.bias})
-        self.head = head
-
-    def forward(self, x):
-        return self.head(GroupPool()(self.conv(torch.relu(self.lift(x)))).mean((-2, -1)))
-
-
-@pytest.mark.parametrize("end_at", [1, 5, 8, 11])
-def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, end_at):
-    def module():
-        return module_of(alpha=PULL, relaxation=RELAX)
-
-    whole = trained(tmp_path / "whole", module())
-    with pytest.raises(RuntimeError, match="no more"):
-        trained(tmp_path / "cut", module(), end_at=end_at)
-    last = tmp_path / "cut" / "last.ckpt"
-    path = last if last.exists() else None
-    resumed = trained(tmp_path / "cut", module(), ckpt_path=path)
-    assert resumed.steps == whole.steps[end_at // STEPS * STEPS :]
-    for name in ("best.ckpt", "last.ckpt"):
-        ours, expected = (load_checkpoint(tmp_path / run / name) for run in ("cut", "whole"))
-        assert ours["relaxation"] == expected["relaxation"]
-        for key, value in expected["state_dict"].items():
-            assert torch.equal(ours["state_dict"][key], value)
-    assert torch.equal(resumed.logged[0]["val/loss"], whole.logged[0]["val/loss"])
-
-
-def test_a_completed_run_that_is_resumed_stays_strict(tmp_path):
-    trained(tmp_path, module_of(relaxation=RELAX), epochs=2)
-    again = module_of(relaxation=RELAX)
-    trained(tmp_path, again, epochs=2, ckpt_path=tmp_path / "last.ckpt")
-    assert values_of(again) == (0.0, 0.0)
-
-
-def test_a_longer_run_has_a_longer_schedule(tmp_path):
-    ramp = LinearSchedule(0.0, 1.0)
-    trained(tmp_path, module_of(alpha=ramp), epochs=2)
-    path = tmp_path / "last.ckpt"
-    followed = trained(tmp_path, module_of(alpha=ramp), epochs=4, ckpt_path=path)
-    assert [a for a, _ in followed.steps] == [ramp(k / 12) for k in range(6, 12)]
-
-
-def test_a_constant_is_not_logged_and_not_changed(tmp_path):
-    module = module_of(alpha=1e-4, relaxation=0.5)
-    followed = trained(tmp_path, module, epochs=1)
-    assert followed.steps == [(1e-4, 0.5)] * STEPS
-    assert not {"train/alpha", "train/relaxation"} & set(followed.logged[0])
-
-
-def test_free_layers_have_no_theta(tmp_path):
-    module = module_of()
-    followed = trained(tmp_path, module, epochs=1)
-    assert followed.steps == [(0.0, None)] * STEPS
-    assert load_checkpoint(tmp_path / "last.ckpt")["relaxation"] == {}
-
-
-def test_theta_one_trains_as_free_layers_do(tmp_path):
-    free, full = module_of(alpha=1e-3), module_of(alpha=1e-3, relaxation=ConstantSchedule(1.0))
-    for name, module in (("free", free), ("full", full)):
-        trained(tmp_path / name, module, epochs=2)
-    for ours, theirs in zip(full.parameters(), free.parameters()):
-        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
-
-
-def test_weights_of_a_strict_checkpoint_are_a_strict_network(tmp_path):
-    module = module_of(relaxation=RELAX)
-    trained(tmp_path, module, epochs=2)
-    checkpoint = load_checkpoint(tmp_path / "last.ckpt")
+    assert values_of(module) == (0.6, 0.0)
+    assert followed.logged["train/alpha"] == pytest.approx(0.6)
+    assert followed.logged["train/relaxation"] == 0
+    assert all(layer.relaxed_weights.std() > 1e-3 for layer in relaxed_layers(module.net).values())
+    assert relaxed_weight_error(module.net) == relaxation_penalty(module.net) == 0
+    x, checkpoint = torch.randn(5, 1, 6, 6), load_checkpoint(folder / "last.ckpt")
+    assert (module(x) - module(x.rot90(1, (-2, -1)))).abs().max() < 1e-5
     assert "relaxation" not in "".join(checkpoint["state_dict"])
-    x = torch.randn(3, 1, 6, 6)
-    for options in ({"relaxation": RELAX}, {}):
+    for options in ({"relaxation": RELAX}, {}):  # a strict checkpoint is a strict network
         loaded = module_of(**options)
         load_weights(loaded, checkpoint, "last.ckpt")
         assert values_of(loaded)[1] == 0.0
-        assert relaxed_weight_error(loaded.net) == 0
         assert torch.equal(loaded(x), module(x))
 
 
-def test_a_number_in_the_config_holds_over_the_checkpoints(tmp_path):
-    trained(tmp_path, module_of(), epochs=1)
-    projected = module_of(relaxation=0.0)
-    load_weights(projected, load_checkpoint(tmp_path / "last.ckpt"), "last.ckpt")
-    assert relaxed_weight_error(projected.net) == 0
+def test_a_schedule_counts_optimizer_steps_and_has_an_end(tmp_path):
+    followed = trained(tmp_path, module_of(alpha=PULL), accumulate_grad_batches=2)
+    assert [a for a, _ in followed.steps] == [PULL(k / 8) for k in range(8)]
+    with pytest.raises(ValueError, match=r"needs a run of known length; got one of inf steps. Set"):
+        trained(tmp_path, module_of(alpha=PULL), epochs=-1)
 
 
-def test_a_checkpoint_without_theta_is_of_free_layers(tmp_path):
-    trained(tmp_path, module_of(), epochs=1)
+@pytest.mark.parametrize("end_at", [5, 11])
+def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, whole, end_at):
+    folder, _, followed = whole
+    with pytest.raises(RuntimeError, match="no more"):
+        trained(tmp_path, module_of(alpha=PULL, relaxation=RELAX), end_at=end_at)
+    module, last = module_of(alpha=PULL, relaxation=RELAX), tmp_path / "last.ckpt"
+    resumed = trained(tmp_path, module, ckpt_path=last)
+    assert resumed.steps == followed.steps[end_at // STEPS * STEPS :]
+    for name in ("best.ckpt", "last.ckpt"):
+        ours, expected = (load_checkpoint(run / name) for run in (tmp_path, folder))
+        assert ours["relaxation"] == expected["relaxation"]
+        for key, value in expected["state_dict"].items():
+            assert torch.equal(ours["state_dict"][key], value)
+    assert resumed.logged["val/loss"] == followed.logged["val/loss"]
+
+
+def test_a_longer_run_has_longer_schedules(tmp_path):
+    """Of alpha, theta and the learning rate."""
+    one_cycle = partial(OneCycleLR, max_lr=0.1)
+    ramp = {"alpha": LinearSchedule(0.0, 1.0), "scheduler": one_cycle, "optimizer": SGD}
+    whole = trained(tmp_path / "whole", module_of(**ramp))
+    trained(tmp_path, module_of(**ramp), epochs=2)
+    resumed = trained(tmp_path, module_of(**ramp), ckpt_path=tmp_path / "last.ckpt")
+    assert resumed.steps == whole.steps[6:]
+    assert resumed.rates[1:] == pytest.approx(whole.rates[7:])  # the first is the checkpoint's
+    assert max(whole.rates) > 0.05
+    assert whole.rates[-1] == pytest.approx(0.1 / 25 / 1e4)
+
+
+def test_free_layers_have_no_theta(tmp_path):
+    """And theta = 1 trains as they do; a number in the config holds over the checkpoint's."""
+    free, full = module_of(alpha=1e-3), module_of(alpha=1e-3, relaxation=ConstantSchedule(1.0))
+    assert trained(tmp_path, free, epochs=2).steps == [(1e-3, None)] * 2 * STEPS
+    trained(tmp_path / "full", full, epochs=2)
+    for ours, theirs in zip(full.parameters(), free.parameters()):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
     checkpoint = load_checkpoint(tmp_path / "last.ckpt")
+    assert checkpoint["relaxation"] == {}
+    projected, restored = module_of(relaxation=0.0), module_of(relaxation=RELAX)
+    load_weights(projected, checkpoint, "last.ckpt")
+    assert relaxed_weight_error(projected.net) == 0
     del checkpoint["relaxation"]
-    module = module_of(relaxation=RELAX)
-    load_weights(module, checkpoint, "last.ckpt")
-    assert values_of(module)[1] is None
+    load_weights(restored, checkpoint, "last.ckpt")
+    assert values_of(restored)[1] is None
 
 
 def test_a_free_run_from_a_strict_checkpoint_must_be_asked_for(tmp_path):
-    trained(tmp_path, module_of(relaxation=RELAX), epochs=1)
+    """And constants are neither changed nor logged."""
+    followed = trained(tmp_path, module_of(alpha=1e-4, relaxation=0.0), epochs=1)
+    assert followed.steps == [(1e-4, 0.0)] * STEPS
+    assert not {"train/alpha", "train/relaxation"} & set(followed.logged)
     checkpoint = load_checkpoint(tmp_path / "last.ckpt")
     module = module_of()
     load_weights(module, checkpoint, "last.ckpt")
@@ -251,40 +170,115 @@ def test_a_free_run_from_a_strict_checkpoint_must_be_asked_for(tmp_path):
     assert trained(tmp_path / "tuned", module, epochs=1).steps[0] == (0.0, 1.0)
 
 
-def test_a_schedule_needs_an_end(tmp_path):
-    with pytest.raises(ValueError, match=r"needs a run of known length; got one of inf steps. Set"):
-        trained(tmp_path, module_of(alpha=PULL), epochs=-1)
-
-
 def test_the_annealed_experiment_keeps_a_strict_network():
     """Its first epoch that may be the best is the first one that ends strict."""
     folder = Path(__file__).resolve().parents[2] / "configs" / "experiment"
     config = yaml.safe_load((folder / "rgcnn_rotmnist_annealed.yaml").read_text())
-    schedule = instantiate(config["model"]["relaxation"])
-    epochs, first = (
-        config["trainer"]["max_epochs"],
-        config["callbacks"]["checkpoint"]["first_epoch"],
-    )
+    schedule, epochs = instantiate(config["model"]["relaxation"]), config["trainer"]["max_epochs"]
+    first = config["callbacks"]["checkpoint"]["first_epoch"]
     assert schedule(0.3) == 1
     assert schedule((first + 1) / epochs) == 0 < schedule(first / epochs)
 
 
 @pytest.mark.parametrize(
-    ("options", "error", "message"),
+    ("scheduler", "interval", "steps", "expected"),
     [
-        ({"alpha": LinearSchedule(0.0, -1.0)}, ValueError, "`alpha`.* of at least 0; got -1.0"),
-        ({"alpha": {"start": 0.0}}, TypeError, "`alpha`.*got {'start': 0.0}. .* or a schedule of"),
-        (
-            {"relaxation": 1.5},
-            ValueError,
-            "`relaxation`.* from 0 .* to 1 .*got 1.5. Use model.rela",
-        ),
-        ({"relaxation": LinearSchedule(2.0, 0.0)}, ValueError, "`relaxation`.*got 2.0"),
-        ({"relaxation": "free"}, TypeError, "`relaxation`.*got 'free'"),
-        ({"relaxation": 0.5, "net": nn.Linear(2, 2)}, ValueError, "needs a relaxed layer.*Linear"),
-        ({"relaxation": RELAX, "net": nn.Linear(2, 2)}, ValueError, "needs a relaxed layer"),
+        (partial(OneCycleLR, max_lr=0.1), None, 6, "step"),
+        (partial(OneCycleLR, max_lr=0.1, total_steps=100), None, 6, "step"),
+        (partial(ExponentialLR, gamma=0.5), None, 2, "epoch"),
+        (partial(ExponentialLR, gamma=0.5), "step", 6, "step"),
+        (None, None, 0, None),
     ],
 )
-def test_bad_values_are_refused(options, error, message):
-    with pytest.raises(error, match=message):
+def test_schedules_advance_each_step_or_epoch(tmp_path, scheduler, interval, steps, expected):
+    module = module_of(TinyNetwork(), SGD, scheduler=scheduler, scheduler_interval=interval)
+    trainer = make_trainer(tmp_path, max_epochs=2)
+    trainer.fit(module, datamodule=TinyData())
+    found = [(c.interval, c.scheduler.last_epoch) for c in trainer.lr_scheduler_configs]
+    assert found == ([] if scheduler is None else [(expected, steps)])
+    for configured in trainer.lr_scheduler_configs:
+        length = scheduler.keywords.get("total_steps", 6)
+        assert getattr(configured.scheduler, "total_steps", length) == length
+
+
+@pytest.mark.parametrize("group", [None, "c4"])
+def test_channels_last_reaches_images_and_weights_and_changes_no_result(group):
+    net, seen, images = TinyNetwork(group), [], torch.randn(4, 1, 6, 6).expand(4, 1, 6, 6)
+    expected = module_of(net)(images)
+    net.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    torch.testing.assert_close(module_of(net, channels_last=True)(images), expected)
+    weights = [layer.weight for layer in net.modules() if isinstance(layer, nn.Conv2d)]
+    for tensor in (*seen, *weights):
+        assert tensor.is_contiguous(memory_format=torch.channels_last)
+    assert len(weights) == (2 if group is None else 0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"alpha": -1e-5}, "`alpha` must be a number of at least 0; got -1e-05"),
+        ({"alpha": LinearSchedule(0.0, -1.0)}, "`alpha`.* of at least 0; got -1.0"),
+        ({"alpha": "1"}, "`alpha`.*got '1'.*or a schedule of"),
+        ({"relaxation": 1.5}, "`relaxation` must be a number from 0 to 1; got 1.5. Use model.rel"),
+        ({"relaxation": RELAX, "net": nn.Linear(2, 2)}, "needs a relaxed layer.*Linear"),
+        ({"optimizer": 3}, "`optimizer` must be a function.*got 3. Use `_partial_: true`"),
+        ({"scheduler": 3}, "`scheduler` must be a function.*`_partial_: true` in model.scheduler"),
+        ({"scheduler_interval": "day"}, "`scheduler_interval` must be one of step, epoch; got"),
+        ({"monitor_mode": "best"}, "`monitor_mode` must be one of max, min; got 'best'"),
+    ],
+)
+def test_bad_values_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
         module_of(**options)
+
+
+class Numbers(Dataset):
+    """0 .. 5; with the random number that its process draws with each."""
+
+    def __len__(self):
+        return 6
+
+    def __getitem__(self, index):
+        return torch.tensor([float(index), torch.rand(())])
+
+
+class Recorder(BaseModule):
+    """Notes its batches and what it draws itself."""
+
+    def __init__(self):
+        super().__init__(nn.Linear(1, 1), SGD)
+        self.seen = []
+
+    def training_step(self, batch, batch_idx):
+        self.seen.append((self.current_epoch, batch.tolist(), torch.rand(()).item()))
+        return self.net.weight.sum() * 0
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_resumed_run_sees_the_batches_and_numbers_of_an_uninterrupted_one(
+    tmp_path, workers, monkeypatch
+):
+    def seen(seed, epochs, path=None):
+        if seed is None:
+            monkeypatch.delenv("PL_GLOBAL_SEED", raising=False)
+        else:
+            seed_run(seed)
+        torch.rand(100 if path else 1)  # whatever else happens
+        model, data = Recorder(), Numbers()
+        trainer = make_trainer(tmp_path, max_epochs=epochs)
+        sampler = DistributedSampler(data, 1, 0, seed=3)
+        loader = DataLoader(data, 2, sampler=sampler, num_workers=workers)
+        trainer.fit(model, loader, ckpt_path=path, weights_only=True)
+        trainer.save_checkpoint(tmp_path / f"{epochs}.ckpt")
+        return model.seen
+
+    for name in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS"):
+        monkeypatch.setenv(name, "0")  # so that it is taken back
+    whole = seen(0, 3)
+    seen(0, 2)
+    resumed = seen(0, 3, tmp_path / "2.ckpt")
+    assert [epoch for epoch, *_ in resumed] == [2, 2, 2]
+    assert resumed == whole[6:]
+    assert len({number for *_, number in whole}) == 9
+    assert seen(1, 3) != whole
+    assert seen(None, 1) != seen(None, 1), "without a seed the random state is left alone"

@@ -1,117 +1,76 @@
-"""Rows hold runs whose configs differ in nothing but the seed."""
-
 import pytest
-from report_fakes import config_of, write_run
+from report_fakes import stored_run, write_run
 
 from src.errors import UserError
-from src.reports.grouping import group_runs
-from src.reports.reading import StoredRun, read_run
-from src.reports.settings import differing_circumstances
+from src.reports.grouping import group_runs, lines_against, swept_keys
+from src.reports.reading import read_run
 
 
-@pytest.fixture
-def make(tmp_path):
-    """A finished run with changes at dotted keys, e.g. `model.alpha`."""
-
-    def run(network="CNN", seed=0, started="", overrides=(), status="finished", **changes):
-        directory = tmp_path / f"{network}-{seed}-{len(changes)}-{started}"
-        config = config_of(directory, network, seed)
-        for key, value in changes.items():
-            *parents, last = key.split("__")
-            below = config
-            for parent in parents:
-                below = below.setdefault(parent, {})
-            below[last] = value
-        summary = {"status": status, "task": "train", "seed": seed}
-        environment = {"started": started}
-        return StoredRun(directory, config, summary, environment, list(overrides))
-
-    return run
+def rows(runs, keys=None):
+    return {group.label: list(group.finished) for group in group_runs(runs, keys)}
 
 
-def labels(groups):
-    return [(group.label, list(group.finished)) for group in groups]
+def test_seeds_of_one_config_share_a_row_wherever_they_lie():
+    runs = [stored_run(network, seed) for network in ("GCNN", "CNN") for seed in (2, 0, 1)]
+    assert rows(runs) == {"CNN": [0, 1, 2], "GCNN": [0, 1, 2]}
+    assert rows(runs[:3]) == {"GCNN": [0, 1, 2]}
 
 
-def test_seeds_of_one_config_share_a_row_wherever_they_lie(make):
-    runs = [make(network, seed) for network in ("GCNN", "CNN") for seed in (2, 0, 1)]
-    assert labels(group_runs(runs)) == [("CNN", [0, 1, 2]), ("GCNN", [0, 1, 2])]
+def test_any_difference_but_the_seed_and_what_follows_it_splits_a_row():
+    for key, values, lengths in (
+        ("model__alpha", [None, None, 0.1], [1, 2]),
+        ("model__alpha", [None, None, False], [1, 2]),
+        ("model__alpha", [1, 1.0], [2]),
+        ("model__net", [None, None, {"_target_": "other.place.CNN"}], [1, 2]),
+        ("data__batch_size", [None, None, 16], [1, 2]),
+        ("data__split", [None, None, [0, 1]], [1, 2]),
+        ("data__new", [None, None, "not set"], [1, 2]),
+        ("data__seed", [0, 0], [2]),
+        ("data__seed", [0, 1], [2]),
+        ("data__seed", [0, 1, 0], [1, 2]),
+    ):
+        changes = [{} if value is None else {key: value} for value in values]
+        runs = [stored_run(seed=seed, **change) for seed, change in enumerate(changes)]
+        assert sorted(map(len, rows(runs).values())) == lengths, (key, values)
 
 
-@pytest.mark.parametrize(
-    "key, value",
-    [
-        ("model__alpha", 0.1),
-        ("model__alpha", None),
-        ("data__batch_size", 16),
-        ("trainer__precision", "bf16-mixed"),
-        ("data__split", [0, 1]),
-        ("model__net", {"_target_": "other.place.CNN"}),
-    ],
-)
-def test_any_other_difference_splits_a_row(make, key, value):
-    groups = group_runs([make(seed=0), make(seed=1), make(seed=2, **{key: value})])
-    assert sorted(len(group.runs) for group in groups) == [1, 2]
-    assert len({group.label for group in groups}) == 2
+def test_circumstances_do_not_split_rows_unless_named():
+    key = "trainer.accelerator"
+    runs = [stored_run(seed=seed, trainer__accelerator=d) for seed, d in enumerate(("cpu", "gpu"))]
+    assert rows(runs) == {"CNN": [0, 1]}
+    assert rows(runs, [key]) == {"accelerator=cpu": [0], "accelerator=gpu": [1]}
 
 
-def test_a_seed_that_does_not_follow_the_seed_is_part_of_the_config(make):
-    runs = [make(seed=seed, data__seed=0) for seed in (0, 1)]
-    assert len(group_runs(runs)) == 1
-    runs = [make(seed=0, data__seed=0), make(seed=1, data__seed=1), make(seed=2, data__seed=0)]
-    assert len(group_runs(runs)) == 2
-
-
-def test_numbers_are_equal_by_value_and_true_is_not_one(make):
-    assert len(group_runs([make(seed=0, model__alpha=1), make(seed=1, model__alpha=1.0)])) == 1
-    assert len(group_runs([make(seed=0, model__alpha=1), make(seed=1, model__alpha=True)])) == 2
-
-
-def test_circumstances_do_not_split_rows_unless_named(make):
-    runs = [make(seed=0, trainer__accelerator="cpu"), make(seed=1, trainer__accelerator="gpu")]
-    assert labels(group_runs(runs)) == [("CNN", [0, 1])]
-    assert differing_circumstances(runs) == {"trainer.accelerator": ["cpu", "gpu"]}
-    groups = group_runs(runs, ["trainer.accelerator"])
-    assert labels(groups) == [("accelerator=cpu", [0]), ("accelerator=gpu", [1])]
-
-
-def test_labels_are_the_fewest_keys_that_tell_rows_apart(make):
-    # the width is typed, the other key follows it
+def test_labels_are_the_fewest_keys_that_tell_rows_apart():
+    """The width is typed, the other key follows it; keys of one last part are shown in full."""
     runs = [
-        make(seed=0, model__follows=w / 2, model__net__width=w, overrides=[f"model.net.width={w}"])
+        stored_run(model__follows=w / 2, model__net__width=w, overrides=(f"model.net.width={w}",))
         for w in (16, 8)
     ]
-    assert [group.label for group in group_runs(runs)] == ["width=8", "width=16"]
-    named = group_runs(runs, ["model.follows", "model.net.width"])
-    assert [group.label for group in named] == ["follows=4.0, width=8", "follows=8.0, width=16"]
+    assert list(rows(runs)) == ["width=8", "width=16"]
+    named = rows(runs, ["model.follows", "model.net.width"])
+    assert list(named) == ["follows=4.0, width=8", "follows=8.0, width=16"]
+    runs = [stored_run(), stored_run(a__rate=1, b__rate=2)]
+    labels = ["a.rate=1, b.rate=2", "a.rate=not set, b.rate=not set"]
+    assert list(rows(runs, ["a.rate", "b.rate"])) == labels
 
 
-def test_keys_of_one_last_part_are_told_apart(make):
-    runs = [make(seed=0), make(seed=0, a__rate=1, b__rate=2), make(seed=0, a__rate=1, b__rate=3)]
-    assert [group.label for group in group_runs(runs, ["a.rate", "b.rate"])] == [
-        "a.rate=1, b.rate=2",
-        "a.rate=1, b.rate=3",
-        "a.rate=not set, b.rate=not set",
-    ]
+def test_keys_that_would_average_over_configs_or_are_unknown_are_refused():
+    for keys, message in (
+        (["model.net._target_"], r"averaged over; got runs of 'CNN' that differ in model.alpha\."),
+        (["alpha"], "must name keys .* Use model.alpha"),
+        (["seed"], "other than the seed; got 'seed'"),
+        (["data.seed"], "other than the seed; got 'data.seed'"),
+    ):
+        with pytest.raises(UserError, match=message):
+            group_runs([stored_run(seed=0), stored_run(seed=1, model__alpha=0.1)], keys)
 
 
-def test_too_few_keys_are_refused_rather_than_averaged_over(make):
-    runs = [make(seed=0), make(seed=1, model__alpha=0.1)]
-    with pytest.raises(UserError, match=r"differ in model.alpha\. Name one of these too"):
-        group_runs(runs, ["model.net._target_"])
-
-
-@pytest.mark.parametrize("key, advice", [("alpha", "Use model.alpha"), ("seed", "other than the")])
-def test_unknown_keys_are_refused(make, key, advice):
-    with pytest.raises(UserError, match=advice):
-        group_runs([make()], [key])
-
-
-def test_of_runs_with_one_seed_the_last_counts_once(make):
-    runs = [make(started="2"), make(started="1"), make(started="3", status="failed")]
+def test_of_runs_with_one_seed_the_last_counts_once():
+    runs = [stored_run(started=t) for t in "21"] + [stored_run(started="3", status="failed")]
     (group,) = group_runs(runs)
     assert list(group.finished.values()) == [runs[0]]
-    assert group.repeated == [runs[1]]
+    assert group.runs == (runs[1], runs[0], runs[2])
 
 
 def test_a_resumed_run_has_the_config_it_ended_with(tmp_path):
@@ -119,3 +78,14 @@ def test_a_resumed_run_has_the_config_it_ended_with(tmp_path):
     longer = (runs[1] / "config.yaml").read_text().replace("max_epochs: 2", "max_epochs: 9")
     (runs[1] / "config_resumed.yaml").write_text(longer)
     assert len(group_runs([read_run(run) for run in runs])) == 2
+
+
+def test_lines_against_a_swept_key_have_one_row_per_value():
+    runs = [stored_run(n, s, model__alpha=a) for n in ("A", "B") for a in (1, 0.0) for s in (0, 1)]
+    groups = group_runs([*runs, stored_run("B", model__alpha=0.5)])
+    assert swept_keys(groups) == {"model.alpha": "alpha"}
+    lines = lines_against(groups, "model.alpha")
+    assert {label: list(line) for label, line in lines.items()} == {"A": [0, 1], "B": [0, 0.5, 1]}
+    assert lines["A"][1].label == "A, alpha=1" and len(lines["A"][1].runs) == 2
+    assert list(lines_against(group_runs(runs[:4]), "model.alpha")) == ["A"]
+    assert swept_keys(group_runs([stored_run("A"), stored_run("B")])) == {}

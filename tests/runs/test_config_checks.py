@@ -1,133 +1,60 @@
+import re
+
 import pytest
 from omegaconf import OmegaConf
 
 from src.errors import UserError
-from src.runs.config_checks import CHECKS, check_config
+from src.runs.config_checks import CHECKS, broken_rules, check_config
 
-GOOD = {
-    "trainer": {"max_epochs": 3, "log_every_n_steps": 1},
-    "seed": 0,
-    "resume": None,
-    "ckpt_path": None,
-    "paths": {"data_dir": "data"},
-    "tags": ["pilot"],
-    "optimized_metric": None,
-    "logger": {"csv": {"_target_": "some.Logger"}},
-}
+SWEEP = {"name": None, "rerun": False, "fail_fast": False, "spread_jobs": True}
+GOOD = {"trainer": {"max_epochs": 3}, "seed": 0, "resume": None, "ckpt_path": None}
+GOOD |= {"tags": ["pilot"], "sweep": SWEEP}
 
 
-def changed(key: str, value):
+def changed(values):
     config = OmegaConf.create(GOOD)
-    OmegaConf.update(config, key, value, merge=False)
+    for key, value in values.items():
+        OmegaConf.update(config, key, value, merge=False)
     return config
 
 
-def test_good_configs_pass():
-    check_config(OmegaConf.create(GOOD))
-    check_config(changed("seed", None))
-    check_config(changed("seed", 2**32 - 1))
-    check_config(changed("logger", None))
-    check_config(changed("optimized_metric", "val/acc"))
-
-
-def test_keys_that_a_config_lacks_are_not_checked():
-    check_config(OmegaConf.create({}))
-
-
-@pytest.mark.parametrize(
-    ("key", "value", "rule"),
-    [
-        ("trainer.max_epochs", 0, "must be a whole number of at least 1; got 0"),
-        ("trainer.max_epochs", -1, "must be a whole number of at least 1; got -1"),
-        ("trainer.max_epochs", 1.5, "must be a whole number of at least 1; got 1.5"),
-        ("trainer.max_epochs", "ten", "must be a whole number of at least 1; got 'ten'"),
-        ("trainer.max_epochs", True, "must be a whole number of at least 1; got True"),
-        ("trainer.max_epochs", None, "must be a whole number of at least 1; got None"),
-        ("trainer.log_every_n_steps", 0, "must be a whole number of at least 1; got 0"),
-        ("seed", -1, "must be a whole number from 0 to 4294967295, or null; got -1"),
-        ("seed", 2**32, "must be a whole number from 0 to 4294967295, or null"),
-        ("seed", "zero", "must be a whole number from 0 .* got 'zero'"),
-        ("seed", False, "must be a whole number from 0 .* got False"),
-        ("resume", "/nowhere", "must be a run directory .* got '/nowhere'"),
-        ("resume", 3, "must be a run directory .* got 3"),
-        ("ckpt_path", "/nowhere.ckpt", "must be an existing checkpoint file; got '/nowhere.ckpt'"),
-        ("ckpt_path", "/", "must be an existing checkpoint file; got '/'"),
-        ("split", "all", "must be one of train, val, test; got 'all'"),
-        ("paths.data_dir", __file__, "must be a folder, which is made when missing"),
-        ("paths.data_dir", None, "must be a folder, which is made when missing; got None"),
-        ("tags", "pilot", "must be a list of words; got 'pilot'"),
-        ("tags", [1], r"must be a list of words; got \[1\]"),
-        ("optimized_metric", 1, "must be the name of a logged metric, or null; got 1"),
-        ("logger", "csv", "must be a group of loggers; got 'csv'"),
-        ("logger", {"csv": 1}, "must be a group of loggers"),
-    ],
-)
-def test_bad_values_are_refused(key, value, rule):
-    with pytest.raises(UserError, match=f"`{key}` {rule}"):
-        check_config(changed(key, value))
-
-
-def test_every_check_has_a_bad_value_above():
-    marks = test_bad_values_are_refused.pytestmark
-    assert {check.key for check in CHECKS} == {case[0] for case in marks[0].args[1]}
-
-
-def test_all_that_is_wrong_is_told_at_once():
-    config = changed("seed", -1)
-    config.trainer.max_epochs = 0
-    with pytest.raises(UserError, match=r"(?s)`trainer.max_epochs` .*\n`seed` "):
-        check_config(config)
-
-
-def test_a_run_is_resumed_or_starts_from_a_checkpoint(tmp_path):
+def test_good_configs_pass(tmp_path):
     (tmp_path / "config.yaml").touch()
-    config = changed("resume", str(tmp_path))
-    check_config(config)
-    config.ckpt_path = __file__
-    with pytest.raises(UserError, match="`resume` and `ckpt_path` exclude each other"):
-        check_config(config)
-
-
-@pytest.mark.parametrize("path", [None, "???"])
-def test_an_evaluation_needs_a_checkpoint(path):
-    with pytest.raises(UserError, match="`ckpt_path` must be the checkpoint to evaluate; got none"):
-        check_config(OmegaConf.create({"split": "val", "ckpt_path": path}))
-
-
-@pytest.mark.parametrize(
-    ("model", "data", "monitor", "message"),
-    [
-        ("forecasting_module.ForecastingModule", {}, "val/rmse", "one task.*Use data=smoke_level"),
-        (
-            "classification_module.ClassificationModule",
-            {"num_inputs": 1},
-            "val/acc",
-            "one task.*Use data=rotmnist",
-        ),
-        (
-            "forecasting_module.ForecastingModule",
-            {"num_inputs": 1},
-            "val/acc",
-            "must be a metric of the model; got 'val/acc'.*Use callbacks=smoke",
-        ),
-    ],
-)
-def test_model_data_and_monitor_of_two_tasks_are_told(model, data, monitor, message):
-    config = {
-        "model": {"_target_": f"src.models.{model}"},
-        "data": data,
-        "callbacks": {"checkpoint": {"monitor": monitor}},
-    }
-    with pytest.raises(UserError, match=message):
-        check_config(OmegaConf.create(config))
-
-
-def test_tasks_that_fit_and_models_of_others_pass():
-    for data, monitor, model in (
-        ({"num_inputs": 1}, "val/rmse", "src.models.forecasting_module.ForecastingModule"),
-        ({}, "val/acc", "src.models.classification_module.ClassificationModule"),
-        ({}, "val/acc", "somebody.elses.Module"),
+    check_config(OmegaConf.create({}))  # keys that a config lacks are not checked
+    for values in (
+        *({"seed": None}, {"seed": 2**32 - 1}, {"sweep.name": "pilot_1.b"}),
+        *({"ckpt_path": __file__}, {"resume": str(tmp_path)}),
+        *({"model": own, "data": own} for own in ({}, {"num_inputs": 2})),
     ):
-        callbacks = {"checkpoint": {"monitor": monitor}}
-        config = {"model": {"_target_": model}, "data": data, "callbacks": callbacks}
-        check_config(OmegaConf.create(config))
+        check_config(changed(values))
+
+
+BAD = [
+    *(("trainer.max_epochs", value, "whole number of at least 1") for value in (0, 1.5, "x", True)),
+    *(("seed", value, "from 0 to 4294967295, or null") for value in (-1, 2**32, "zero", False)),
+    *(("resume", value, "run directory") for value in ("/nowhere", 3)),
+    ("split", "all", "one of train, val, test"),
+    *(("tags", value, "list of words") for value in ("pilot", [1])),
+    *(("sweep.name", value, "name of a folder") for value in ("a/b", "..", "")),
+    *((f"sweep.{key}", "yes", "true or false") for key in ("rerun", "fail_fast", "spread_jobs")),
+]
+
+
+def test_bad_values_are_refused_with_all_that_is_wrong(tmp_path):
+    assert {check.key for check in CHECKS} == {key for key, *_ in BAD}
+    (tmp_path / "config.yaml").touch()
+    wrong = {"seed": -1, "trainer.max_epochs": 0, "sweep.rerun": 1}
+    no_checkpoint = "`ckpt_path` must be the path of an existing checkpoint; got"
+    for config, message in (
+        *((changed({k: v}), f"`{k}` must be .*{r}.*; got {re.escape(repr(v))}") for k, v, r in BAD),
+        (changed(wrong), r"(?s)`trainer.max_epochs` .*\n`seed` .*\n`sweep.rerun` "),
+        (changed({"ckpt_path": "nowhere.ckpt"}), f"{no_checkpoint} nowhere.ckpt"),
+        *((OmegaConf.create({"ckpt_path": p}), no_checkpoint) for p in (None, "???", "no.ckpt")),
+        (changed({"model": {"num_inputs": 2}, "data": {}}), "`model` .* Use data=smoke_level"),
+        (changed({"model": {}, "data": {"num_inputs": 2}}), "`model` .* Use data=rotmnist"),
+        (changed({"resume": str(tmp_path), "ckpt_path": __file__}), "exclude each other"),
+    ):
+        with pytest.raises(UserError, match=message):
+            check_config(config)
+    (problem,) = broken_rules(changed(wrong), "sweep.")
+    assert problem.startswith("`sweep.rerun`")

@@ -1,110 +1,47 @@
+import copy
 import logging
 import subprocess
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
 import torch
-from hydra.types import RunMode
 from lightning.fabric.utilities.rank_zero import rank_zero_only
-from lightning.pytorch.strategies import FSDPStrategy
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from omegaconf import OmegaConf
 from torch import nn
 
-from src.callbacks import EquivarianceError, ForecastPictures, OptimizationDynamics, WeightPictures
 from src.errors import UserError
-from src.models.components.gcnn import GroupBatchNorm, RelaxedLiftingConv
-from src.runs.processes import (
-    check_processes,
-    check_trainer,
-    ending_processes,
-    quiet_other_processes,
-)
+from src.models.components.gcnn import GroupBatchNorm
+from src.runs import processes
+from src.runs.processes import check_processes, ending_processes, quiet_other_processes
 
-NO_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="refused where there is no CUDA")
-
-
-def config(**trainer):
-    return OmegaConf.create({"trainer": trainer})
-
-
-@NO_CUDA
-@pytest.mark.parametrize("accelerator", ["gpu", "auto", "cpu"])
-def test_fsdp_needs_cuda(accelerator):
-    with pytest.raises(UserError, match=r"trainer=fsdp .* CUDA devices; got .*on a machine with 0"):
-        check_processes(config(strategy="fsdp", accelerator=accelerator))
-
-
-@NO_CUDA
-def test_synchronised_batch_norm_needs_cuda():
-    with pytest.raises(UserError, match=r"`trainer\.sync_batchnorm` needs CUDA devices"):
-        check_processes(config(strategy="ddp", accelerator="cpu", sync_batchnorm=True))
-
-
-@NO_CUDA
-@pytest.mark.parametrize("trainer", ["fsdp", "ddp"])
-def test_a_run_is_refused_before_any_work(train, capsys, trainer):
-    with pytest.raises(SystemExit):
-        train(f"trainer={trainer}")
-    assert "needs CUDA" in capsys.readouterr().err or trainer == "fsdp"
-
-
-def test_one_process_is_fine():
-    check_processes(config(accelerator="cpu"))
+PLACE = ["hydra.run.dir=a"]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("place", "config", "message"),
     [
-        ((), "`hydra.run.dir` must be given where srun or torchrun starts"),
-        (("seed=null",), "`seed` must be given where srun or torchrun starts"),
+        ([], {"seed": 0}, "`hydra.run.dir` must be given where srun or torchrun starts"),
+        (PLACE, {"seed": None}, "`seed` must be given where srun or torchrun"),
+        (PLACE, {"seed": 0}, None),
+        (PLACE, {"seed": None, "ckpt_path": "a.ckpt"}, None),  # has a seed
+        ([], {"seed": None, "resume": "a"}, None),
     ],
 )
-def test_processes_started_side_by_side_must_agree(
-    train, tmp_path, monkeypatch, capsys, arguments, message
-):
-    monkeypatch.setenv("LOCAL_RANK", "0")
+def test_processes_started_side_by_side_must_agree(monkeypatch, place, config, message):
+    own = SimpleNamespace(overrides=SimpleNamespace(hydra=place))
+    hydra = SimpleNamespace(initialized=lambda: True, get=lambda: own)
+    monkeypatch.setattr(processes, "HydraConfig", hydra)
+    monkeypatch.setattr(processes, "in_sweep", lambda: False)
     monkeypatch.delenv("PL_GLOBAL_SEED", raising=False)
-    place = [f"hydra.run.dir={tmp_path / 'a' / 'b' / 'c'}"] if arguments else []
-    with pytest.raises(SystemExit):
-        train(*arguments, *place)
-    assert message in capsys.readouterr().err
-
-
-def trainer_of(strategy, *callbacks):
-    return SimpleNamespace(strategy=strategy, callbacks=callbacks)
-
-
-def sharded():
-    strategy = object.__new__(FSDPStrategy)
-    strategy._launcher = None
-    return strategy
-
-
-@pytest.mark.parametrize(
-    "callback", [EquivarianceError, OptimizationDynamics, WeightPictures, ForecastPictures]
-)
-def test_what_reads_weights_is_refused_where_they_are_split(callback):
-    trainer = trainer_of(sharded(), callback())
-    with pytest.raises(UserError, match=rf"whole weights.*got {callback.__name__}\. Use callbacks"):
-        check_trainer(trainer, nn.Linear(1, 1))
-
-
-def test_relaxed_layers_are_refused_where_weights_are_split():
-    trainer = trainer_of(sharded())
-    network = nn.Sequential(RelaxedLiftingConv(1, 1, 3, "c4"))
-    with pytest.raises(UserError, match=r"penalty needs whole weights.*relaxed layers 0\. Use"):
-        check_trainer(trainer, network)
-    check_trainer(trainer, nn.Linear(1, 1))
-
-
-def test_whole_weights_may_be_read():
-    check_trainer(trainer_of(SimpleNamespace(launcher=None), EquivarianceError()), nn.Linear(1, 1))
+    check_processes(OmegaConf.create(config))  # alone
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    with pytest.raises(UserError, match=message) if message else nullcontext():
+        check_processes(OmegaConf.create(config))
 
 
 class Child:
-    """A process that ends with a status, once it is waited for or killed."""
-
     def __init__(self, status, hangs=False):
         self.status, self.hangs, self.returncode = status, hangs, None
 
@@ -124,58 +61,43 @@ def starting_trainer(*children, num_nodes=1):
     return SimpleNamespace(strategy=strategy, num_nodes=num_nodes, num_devices=2, callbacks=[])
 
 
-def test_processes_that_end_well_are_waited_for():
-    child = Child(0)
-    with ending_processes(starting_trainer(child)):
+@pytest.mark.parametrize(("hangs", "status"), [(False, 0), (False, 1), (True, -9)])
+def test_processes_are_waited_for_and_killed_when_they_hang_or_the_run_fails(hangs, status):
+    child = Child(status, hangs)
+    failed = pytest.raises(RuntimeError, match=rf"ended with the statuses \[{status}\]")
+    with failed if status else nullcontext(), ending_processes(starting_trainer(child)):
         assert child.returncode is None
-    assert child.returncode == 0
-
-
-@pytest.mark.parametrize(("child", "status"), [(Child(1), 1), (Child(0, hangs=True), -9)])
-def test_a_process_that_fails_at_the_end_is_an_error(child, status):
-    with (
-        pytest.raises(RuntimeError, match=rf"ended with the statuses \[{status}\]"),
-        ending_processes(starting_trainer(child)),
-    ):
-        pass
-
-
-def test_processes_end_with_the_run_and_are_no_longer_watched():
-    child = Child(0, hangs=True)
-    trainer = starting_trainer(child)
+    assert child.returncode == status
+    trainer = starting_trainer(child := Child(0, hangs=True))
     with pytest.raises(KeyError), ending_processes(trainer):
         raise KeyError
     assert child.returncode == -9
     assert trainer.strategy.launcher.procs == [], "Lightning kills the run for one that failed"
 
 
-def test_several_machines_need_a_cluster():
-    with pytest.raises(UserError, match=r"srun or torchrun must start .* trainer\.num_nodes=2"):
-        check_trainer(starting_trainer(num_nodes=2), nn.Linear(1, 1))
+def test_processes_that_cannot_be_started_are_refused(monkeypatch):
+    for num_nodes, in_sweep, message in (
+        (2, False, r"srun or torchrun must start .* trainer\.num_nodes=2"),
+        (1, True, r"run the whole multirun again; got 2 devices\. Use"),
+    ):
+        monkeypatch.setattr(processes, "in_sweep", lambda in_sweep=in_sweep: in_sweep)
+        started = starting_trainer(num_nodes=num_nodes)
+        with pytest.raises(UserError, match=message), ending_processes(started):
+            pytest.fail("it was started")
+        none = SimpleNamespace(strategy=SimpleNamespace(launcher=None))
+        with monkeypatch.context() as context, ending_processes(none):
+            context.setenv("LOCAL_RANK", "0")  # others start them
+            with ending_processes(started):
+                pass
 
 
-def test_a_job_of_a_multirun_must_not_start_the_multirun_again(monkeypatch):
-    hydra = SimpleNamespace(
-        initialized=lambda: True, get=lambda: SimpleNamespace(mode=RunMode.MULTIRUN)
-    )
-    monkeypatch.setattr("src.runs.processes.HydraConfig", hydra)
-    with pytest.raises(UserError, match=r"run the whole multirun again; got 2 devices\. Use"):
-        check_trainer(starting_trainer(), nn.Linear(1, 1))
-
-
-@pytest.mark.parametrize(("rank", "told"), [(0, True), (1, False)])
-def test_only_the_first_process_tells_what_is_no_warning(monkeypatch, rank, told):
-    seen = []
-    handler = logging.Handler()
-    handler.emit = seen.append
-    root = logging.getLogger()
-    monkeypatch.setattr(root, "handlers", [handler])
-    monkeypatch.setattr(root, "level", logging.INFO)
-    monkeypatch.setattr(rank_zero_only, "rank", rank)
-    quiet_other_processes()
-    root.info("news")
-    root.warning("warning")
-    assert [record.getMessage() for record in seen] == ["news"] * told + ["warning"]
+def test_only_the_first_process_shows_what_is_no_warning(monkeypatch):
+    for rank, level in enumerate((logging.NOTSET, logging.WARNING)):
+        handler = logging.Handler()
+        monkeypatch.setattr(logging.getLogger(), "handlers", [handler])
+        monkeypatch.setattr(rank_zero_only, "rank", rank)
+        quiet_other_processes()
+        assert handler.level == level
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -185,9 +107,7 @@ def test_synchronised_batch_norm_of_group_maps_is_that_of_one_process(training):
     norm = GroupBatchNorm(3).double()
     nn.init.normal_(norm.weight)
     norm(x * 2 + 1)
-    synchronised = nn.SyncBatchNorm.convert_sync_batchnorm(GroupBatchNorm(3).double())
-    synchronised.load_state_dict(norm.state_dict())
+    synchronised = nn.SyncBatchNorm.convert_sync_batchnorm(copy.deepcopy(norm))
     norm.train(training), synchronised.train(training)
     torch.testing.assert_close(synchronised(x), norm(x), rtol=1e-12, atol=1e-12)
-    for name, value in norm.state_dict().items():
-        torch.testing.assert_close(synchronised.state_dict()[name], value)
+    torch.testing.assert_close(synchronised.state_dict(), norm.state_dict())

@@ -1,140 +1,139 @@
 import json
+from contextlib import nullcontext
 
 import pytest
-import yaml
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
 
-from src.runs.resume import taken
+from src.errors import UserError
+from src.runs import resume
+from src.runs.overrides import relocate
+from src.runs.resolvers import register_resolvers
+from src.runs.resume import record_resume, resumed_config, rewind, taken
+from src.sweeps.names import register_sweep_resolvers
+from tests.conftest import FAKES, QUICK, QUIET, ROOT
+
+
+@pytest.fixture(scope="module")
+def composed():
+    register_resolvers()
+    register_sweep_resolvers()
+    before = HydraConfig.instance().cfg
+    texts = [*QUICK, QUIET, f"hydra.searchpath=[file://{FAKES / 'configs'}]"]
+    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+        config = compose("train", texts, return_hydra_config=True)
+    HydraConfig.instance().set_config(config)
+    yield OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+    HydraConfig.instance().cfg = before
 
 
 @pytest.fixture
-def run(train):
-    """A run of two epochs."""
-    return train("model=wider", "seed=3")
+def resumed(composed, earlier_run, monkeypatch):
+    """Config of `earlier_run` when it is resumed with a command line."""
+
+    def config_of(*typed, output_dir=earlier_run.path):
+        monkeypatch.setattr(resume, "command_line", lambda: [f"resume={earlier_run.path}", *typed])
+        config = OmegaConf.merge(composed, {"resume": str(earlier_run.path)})
+        config.paths.output_dir = str(output_dir)
+        return resumed_config(config)
+
+    return config_of
 
 
-def resume(train, run, *arguments):
-    return train("model=wider", f"resume={run.path}", *arguments)
+def test_it_is_the_stored_one_with_the_allowed_changes(resumed, earlier_run, tmp_path):
+    config = OmegaConf.to_container(resumed("seed=0", "model.net.width=8", *QUICK[:-1]))
+    stored = earlier_run.config
+    assert config.pop("resume") == config["paths"]["output_dir"] == str(earlier_run.path)
+    assert config["callbacks"]["checkpoint"]["dirpath"] == f"{earlier_run.path}/checkpoints"
+    for key in ("model", "data", "seed", "tags", "trainer"):
+        stored[key] = relocate(stored[key], stored["paths"]["output_dir"], str(earlier_run.path))
+        assert config[key] == stored[key]
+    changes = ("trainer.max_epochs=7", "data.num_workers=1", "tags=[b]", "logger=csv")
+    config = resumed(*changes, f"paths.data_dir={tmp_path}")
+    assert (config.trainer.max_epochs, config.data.num_workers, config.tags) == (7, 1, ["b"])
+    assert config.data.data_dir == config.paths.data_dir == str(tmp_path)
 
 
-def snapshot(run):
-    return {path.name: path.read_bytes() for path in run.path.iterdir() if path.is_file()}
+def test_what_would_make_it_another_run_is_refused(resumed, earlier_run, tmp_path):
+    for argument in (
+        *("model=wider", "experiment=rgcnn_rotmnist", "model.net.width=13", "data.batch_size=9"),
+        *("seed=4", "trainer.precision=64-true", "+model.net.num_classes=4", "~model.alpha"),
+    ):
+        with pytest.raises(UserError, match=r"continues with the config .* make it another run"):
+            resumed(argument)
+    with pytest.raises(UserError, match="continued in its own directory"):
+        resumed(output_dir=tmp_path)
+    with pytest.raises(UserError, match=r"at least the 4 epochs that the resumed run has .* got 1"):
+        rewind(earlier_run.path, resumed("trainer.max_epochs=1"))
 
 
-@pytest.mark.parametrize(
-    "argument",
-    [
-        "model=tiny",
-        "experiment=rgcnn_rotmnist",
-        "model.net.width=13",
-        "data.source=other",
-        "data.batch_size=9",
-        "seed=4",
-        "trainer.precision=64-true",
-        "+model.net.num_classes=4",
-        "~model.alpha",
-    ],
-)
-def test_what_would_make_it_another_run_is_refused(train, run, capsys, argument):
-    before = snapshot(run)
-    with pytest.raises(SystemExit):
-        resume(train, run, argument)
-    told = capsys.readouterr().err
-    assert f"got `{argument}`, which would make it another run" in told
-    after = snapshot(run)
-    for name in set(before) - {"train.log"}:
-        assert before[name] == after[name], name
-    assert before.keys() | {".lock"} == after.keys()
+def test_what_was_logged_after_the_last_checkpoint_is_dropped(resumed, earlier_run):
+    def steps():
+        return [int(line.split(",")[1]) for line in earlier_run.metrics.splitlines()[1:]]
+
+    before = steps()
+    assert rewind(earlier_run.path, resumed()) == earlier_run / "checkpoints" / "last.ckpt"
+    assert steps() == [step for step in before if step < 4 * 7] != before
+    (earlier_run / "checkpoints" / "last.ckpt").unlink()
+    (earlier_run / "metrics.csv").write_text("epoch,step,val/acc\n0,0,1.0\n0,6,1.0\n")
+    assert rewind(earlier_run.path, resumed()) is None
+    assert not (earlier_run / "metrics.csv").exists()
 
 
-def test_what_the_run_has_may_be_repeated(train, run):
-    resume(train, run, "seed=3", "model.net.width=12", "data.batch_size=8")
+def test_a_run_continued_by_other_code_says_so(resumed, earlier_run, caplog):
+    message = "by commit 0000000000 of the code and is continued by 1111111111"
+    (earlier_run / "environment.json").write_text(json.dumps({"git": {"commit": "0" * 16}}))
+    for digit in "01":
+        record_resume(earlier_run.path, resumed(), {"git": {"commit": digit * 16}})
+        assert (message in caplog.text) == (digit == "1")
 
 
-def test_another_directory_is_refused(train, run, tmp_path, capsys):
-    with pytest.raises(SystemExit):
-        resume(train, run, f"hydra.run.dir={tmp_path / 'other'}")
-    assert "continued in its own directory" in capsys.readouterr().err
-
-
-def test_fewer_epochs_than_trained_are_refused(train, run, capsys):
-    with pytest.raises(SystemExit):
-        resume(train, run, "trainer.max_epochs=1")
-    told = capsys.readouterr().err
-    assert "must be at least the 2 epochs that the resumed run has trained; got 1" in told
-
-
-def test_a_finished_run_is_tested_again(train, run):
-    before, summary = run.metrics, run.summary
-    again = resume(train, run)
-    assert again.path == run.path
-    assert "All 2 epochs are trained already" in again.log
-    assert again.metrics == before
-    changed = {key for key in summary if again.summary[key] != summary[key]}
+@pytest.mark.slow
+def test_a_run_goes_on_for_more_epochs_also_after_another_resume(train, earlier_run, first_run):
+    place = f"resume={earlier_run.path}"
+    again = train(place, "trainer.max_epochs=4")
+    assert "All 4 epochs are trained already" in again.log
+    assert (again.path, again.metrics) == (earlier_run.path, first_run.metrics)
+    changed = {key for key, value in first_run.summary.items() if again.summary[key] != value}
     assert changed <= {"wall_time_s"}
+    longer = train(place, "trainer.max_epochs=5", "logger=none")
+    assert longer.summary["epochs"] == 5 and "\n4," not in longer.metrics
+    assert "schedules over the whole run are ones of 5 epochs" in longer.log
+    longest = train(place, "trainer.max_epochs=6")
+    assert longest.summary["epochs"] == 6
+    assert longest.config == first_run.config, "config.yaml is of the first start"
+    resumes = OmegaConf.load(longest / "resumes.yaml")
+    assert [place in entry.overrides for entry in resumes] == [True, True, True]
+    assert "trainer.max_epochs=6" in resumes[2].overrides and resumes[2].environment.seed == 0
+    assert OmegaConf.load(longest / "config_resumed.yaml").trainer.max_epochs == 6
 
 
-def test_a_run_goes_on_for_more_epochs_also_after_another_resume(train, run):
-    longer = resume(train, run, "trainer.max_epochs=4")
-    assert longer.summary["epochs"] == 4
-    assert "schedules over the whole run are ones of 4 epochs" in longer.log
-    assert longer.config["trainer"]["max_epochs"] == 2, "config.yaml is of the first start"
-    texts = [f"resume={run.path}", "trainer.max_epochs=5"]
-    longest = resume(train, run, texts[1])
-    assert longest.summary["epochs"] == 5
-    resumes = yaml.safe_load((run / "resumes.yaml").read_text())
-    assert [texts[0] in entry["overrides"] for entry in resumes] == [True, True]
-    assert texts[1] in resumes[1]["overrides"]
-    assert resumes[1]["environment"]["seed"] == 3
-    resumed = yaml.safe_load((run / "config_resumed.yaml").read_text())
-    assert resumed["trainer"]["max_epochs"] == 5
-
-
-def test_the_logger_may_be_chosen_anew(train, run):
-    resume(train, run, "logger=none", "trainer.max_epochs=3")
-    assert not (run / "metrics.csv").read_text().count("\n2,")
-
-
-def test_data_may_lie_elsewhere(train, run, tmp_path):
-    resume(train, run, f"paths.data_dir={tmp_path / 'data'}", "trainer.max_epochs=3")
-    resumed = yaml.safe_load((run / "config_resumed.yaml").read_text())
-    assert resumed["data"]["data_dir"] == str(tmp_path / "data")
-
-
-def test_a_run_killed_before_its_first_checkpoint_starts_again(train, run):
-    metrics = run.metrics
-    for name in ("best.ckpt", "last.ckpt"):
-        (run / "checkpoints" / name).unlink()
-    (run / "summary.json").unlink()
-    again = resume(train, run)
+@pytest.mark.slow
+def test_a_run_killed_before_its_first_checkpoint_starts_again(train, earlier_run, first_run):
+    for name in ("checkpoints/best.ckpt", "checkpoints/last.ckpt", "summary.json"):
+        (earlier_run / name).unlink()
+    again = train(f"resume={earlier_run.path}", "trainer.max_epochs=4")
     assert "starts again" in again.log
-    assert again.metrics == metrics
-    assert json.loads((run / "summary.json").read_text())["status"] == "finished"
+    assert (again.metrics, again.summary["status"]) == (first_run.metrics, "finished")
 
 
-def test_a_damaged_checkpoint_is_told(train, run, capsys):
-    path = run / "checkpoints" / "last.ckpt"
-    path.write_bytes(path.read_bytes()[:500])
-    with pytest.raises(SystemExit):
-        resume(train, run)
-    assert "last.ckpt could not be read" in capsys.readouterr().err
+@pytest.mark.slow
+def test_what_is_refused_leaves_the_run_as_it_was(train, earlier_run, monkeypatch, capsys):
+    def snapshot():
+        files = {p.name: p.read_bytes() for p in earlier_run.path.iterdir() if p.is_file()}
+        return {name: files[name] for name in files if name not in ("train.log", ".lock")}
 
-
-def test_a_run_is_continued_by_one_process_at_a_time(train, run, capsys, monkeypatch):
-    monkeypatch.setattr("src.runs.resume.LOCK_SECONDS", 0.1)
-    with taken(run.path), pytest.raises(SystemExit):
-        resume(train, run)
-    told = capsys.readouterr().err
-    assert "A run must be worked on by one process at a time" in told
-    resume(train, run)
-
-
-def test_a_run_continued_by_other_code_says_so(train, run):
-    environment = run.environment
-    if environment["git"]["commit"] is None:
-        pytest.skip("git tells no commit here")
-    resume(train, run)
-    assert "by commit" not in run.log
-    environment["git"]["commit"] = "0123456789abcdef"
-    (run / "environment.json").write_text(json.dumps(environment))
-    resume(train, run)
-    assert "The run was started by commit 0123456789 of the code" in run.log
+    before = snapshot()
+    monkeypatch.setattr(resume, "LOCK_SECONDS", 0.1)
+    last = earlier_run / "checkpoints" / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:500])
+    for argument, lock, message in (
+        ("seed=0", taken(earlier_run.path), "one process at a time"),
+        ("seed=4", nullcontext(), "got `seed=4`, which would make it another run"),
+        ("trainer.max_epochs=5", nullcontext(), "last.ckpt could not be read"),
+    ):
+        with lock, pytest.raises(SystemExit):
+            train(f"resume={earlier_run.path}", argument)
+        assert message in capsys.readouterr().err
+    assert snapshot() == before

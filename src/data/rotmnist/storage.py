@@ -1,4 +1,4 @@
-"""Parsed digits on disk: one tensor file per source, written once, checked when read."""
+"""Digits on disk: one tensor file per source, written once, checked when read."""
 
 import io
 import logging
@@ -9,17 +9,13 @@ from pathlib import Path
 import torch
 from filelock import FileLock
 
-from src.data.rotmnist.download import fetch
-from src.data.rotmnist.parsing import IMAGE_SIZE, LabelledImages
-from src.data.rotmnist.sources import Source
-from src.data.rotmnist.splits import SPLITS
+from src.data.rotmnist.sources import IMAGE_SIZE, LabelledImages, Source, Splits
+from src.files import write_bytes
 
 log = logging.getLogger(__name__)
 
 # Raise it when parsing or splitting changes: files of another version are then left alone.
 _VERSION = 1
-
-_CHECKSUM_BYTES = 4
 
 
 def prepared_path(source: Source, data_dir: Path) -> Path:
@@ -28,14 +24,10 @@ def prepared_path(source: Source, data_dir: Path) -> Path:
 
 
 def prepare(source: Source, data_dir: Path, mirrors: Sequence[str] | None = None) -> Path:
-    """Make sure that a source's tensor file exists, and return its path.
+    """Make sure that a source's tensor file exists below ``data_dir``, and return its path.
 
     Several processes may call this at once on one folder: one does the work, the others wait.
-
-    Args:
-        source: what to fetch and parse.
-        data_dir: folder of all sources; made if missing.
-        mirrors: base addresses instead of the source's own.
+    ``mirrors`` are base addresses to download from instead of the source's own.
 
     Raises:
         ValueError: if a published file is damaged or has an unexpected number of images.
@@ -46,18 +38,26 @@ def prepare(source: Source, data_dir: Path, mirrors: Sequence[str] | None = None
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.parent / ".lock"):
-        if not path.exists():
-            folder = source.folder(data_dir)
-            addresses = source.mirrors if mirrors is None else mirrors
-            files = [fetch(source, file, folder, addresses) for file in source.files]
-            log.info("Parsing %s once into %s", source.name, path)
-            splits = source.parse(files, source.sizes)
-            _check_contents(source, splits)
-            _save(splits, path)
+        if path.exists():
+            return path
+        log.info("Preparing the digits of %s once in %s", source.name, path)
+        splits = source.read(data_dir, source.sizes, mirrors)
+        for split, digits in splits.items():
+            expected, got = source.sizes[split], tuple(digits.images.shape)
+            if got != (expected, IMAGE_SIZE, IMAGE_SIZE) or len(digits.labels) != expected:
+                raise ValueError(
+                    f"the {split} split of data.source={source.name} must hold {expected} images "
+                    f"of 28 x 28 pixels and as many labels; got images of shape {list(got)} and "
+                    f"{len(digits.labels)} labels. Use data.source=bundled."
+                )
+        buffer = io.BytesIO()
+        torch.save({split: tuple(digits) for split, digits in splits.items()}, buffer)
+        content = buffer.getvalue()
+        write_bytes(path, content + zlib.crc32(content).to_bytes(4))
     return path
 
 
-def load(source: Source, data_dir: Path) -> dict[str, LabelledImages]:
+def load(source: Source, data_dir: Path) -> Splits:
     """Read the splits of a source that was prepared.
 
     Raises:
@@ -66,45 +66,10 @@ def load(source: Source, data_dir: Path) -> dict[str, LabelledImages]:
     """
     path = prepared_path(source, data_dir)
     if not path.exists():
-        raise FileNotFoundError(
-            f"the digits of data.source={source.name} must be prepared before they are loaded; "
-            f"{path} does not exist. Call prepare_data() first."
-        )
-    return _read(path)
-
-
-def _save(splits: dict[str, LabelledImages], path: Path) -> None:
-    content = io.BytesIO()
-    torch.save({split: tuple(digits) for split, digits in splits.items()}, content)
-    partial = path.with_suffix(".partial")
-    partial.write_bytes(content.getvalue() + _checksum(content.getvalue()))
-    partial.replace(path)
-
-
-def _read(path: Path) -> dict[str, LabelledImages]:
+        raise FileNotFoundError(f"{path} does not exist. Call prepare_data() before setup().")
     content = memoryview(path.read_bytes())
-    tensors, checksum = content[:-_CHECKSUM_BYTES], content[-_CHECKSUM_BYTES:]
-    if _checksum(tensors) != checksum:
-        raise ValueError(
-            f"{path} must end with the checksum of its content, but is damaged: got "
-            f"{checksum.hex()} for {_checksum(tensors).hex()}. Delete it; it is then made again "
-            "from the published files."
-        )
+    tensors, checksum = content[:-4], content[-4:]
+    if zlib.crc32(tensors).to_bytes(4) != checksum:  # torch.load does not notice a changed byte
+        raise ValueError(f"{path} is damaged. Delete it; it is then made again.")
     digits = torch.load(io.BytesIO(tensors), weights_only=True)
-    return {split: LabelledImages(*digits[split]) for split in SPLITS}
-
-
-def _checksum(content: bytes | memoryview) -> bytes:
-    """CRC-32; torch.load itself does not notice a changed byte."""
-    return zlib.crc32(content).to_bytes(_CHECKSUM_BYTES)
-
-
-def _check_contents(source: Source, splits: dict[str, LabelledImages]) -> None:
-    for split, digits in splits.items():
-        expected = (source.sizes[split], IMAGE_SIZE, IMAGE_SIZE)
-        if tuple(digits.images.shape) != expected or len(digits.labels) != expected[0]:
-            raise ValueError(
-                f"the {split} split of data.source={source.name} must hold images of shape "
-                f"{list(expected)} and as many labels; got {list(digits.images.shape)} and "
-                f"{len(digits.labels)} labels. Other digits are at data.source=bundled."
-            )
+    return {split: LabelledImages(*parts) for split, parts in digits.items()}

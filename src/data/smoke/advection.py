@@ -12,6 +12,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from src.checks import wrong
 from src.data.smoke.plumes import Plume
 
 with warnings.catch_warnings():
@@ -22,7 +23,6 @@ with warnings.catch_warnings():
     from phi.math import batch, channel, dual, extrapolation, precision, spatial, stack, wrap
     from phi.physics import advect
     from phi.torch import TORCH
-    from phiml.backend import ComputeDevice
 
 _GRID = spatial("x,y")
 _VECTOR = channel(vector="x,y")
@@ -35,9 +35,9 @@ class Advection:
     PhiFlow's own defaults (backend, device, precision) are as before after every call.
 
     Args:
-        plumes: of one resolution.
+        plumes: plumes of one resolution.
         velocity_dt, smoke_dt: times by which velocity and smoke are advected, in time units.
-        device: where to work.
+        device: device on which to work.
 
     Raises:
         ValueError: if PhiFlow cannot work on the device.
@@ -47,28 +47,38 @@ class Advection:
         self, plumes: Sequence[Plume], velocity_dt: float, smoke_dt: float, device: torch.device
     ) -> None:
         size = plumes[0].resolution
-        self._plumes = plumes
         self._velocity_dt, self._smoke_dt = velocity_dt, smoke_dt
-        self._device = _compute_device(device)
-        self._size = size
+        if device.type == "cuda" and device.index is None:
+            device = torch.device("cuda", 0)
+        devices = {torch.device(known.ref): known for known in TORCH.list_devices()}
+        if device not in devices:
+            rule = f"one on which PhiFlow can work: {', '.join(map(str, devices))}"
+            raise ValueError(wrong("device", rule, str(device), "cpu"))
+        self._device = devices[device]
         self._grid = {"x": size, "y": size, "bounds": Box(x=size, y=size)}
         with self.settings():
-            self._inflow = self._sampled_inflow()
-            self._buoyancy = self._sampled_buoyancy()
+            centre = wrap(self._tensor([p.inflow for p in plumes]), batch("plumes"), _VECTOR)
+            radius = wrap(self._tensor([p.radius for p in plumes]), batch("plumes"))
+            # 1 in the cells whose centre lies in the disc, else 0
+            self._inflow = self._centered(Sphere(centre, radius=radius))
+            left = self._tensor([p.buoyancy for p in plumes])[:, None]
+            right = self._tensor([p.buoyancy_right or p.buoyancy for p in plumes])[:, None]
+            if torch.equal(left, right):
+                self._buoyancy = wrap(left[:, 0], batch("plumes"), _VECTOR)
+            else:
+                in_right = self._tensor(np.arange(size) + 0.5 > size / 2)[:, None]
+                columns = left * (1 - in_right) + right * in_right
+                self._buoyancy = wrap(columns, batch("plumes"), spatial("x"), _VECTOR)
 
     def step(self, smoke: Tensor, x_faces: Tensor, y_faces: Tensor) -> tuple[Tensor, ...]:
         """Smoke and velocity after advection, inflow and buoyancy, before the pressure acts.
 
-        Args:
-            smoke: ``[S, N, N]``.
-            x_faces, y_faces: ``[S, N - 1, N]`` and ``[S, N, N - 1]``, as in `pressure.divergence`.
-
-        Returns:
-            smoke, x_faces, y_faces.
+        Smoke is ``[S, N, N]``; velocities at the faces are as in `pressure.divergence`.
         """
         with self.settings():
             velocity = self.velocity(x_faces, y_faces)
-            carried = advect.mac_cormack(self._centered(smoke), velocity, self._smoke_dt)
+            field = self._centered(wrap(smoke, batch("plumes"), _GRID))
+            carried = advect.mac_cormack(field, velocity, self._smoke_dt)
             carried = carried + self._inflow
             force = resample(carried * self._buoyancy, to=velocity)
             velocity = advect.semi_lagrangian(velocity, velocity, self._velocity_dt) + force
@@ -93,41 +103,9 @@ class Advection:
         values = [wrap(faces, batch("plumes"), _GRID) for faces in (x_faces, y_faces)]
         return StaggeredGrid(stack(values, dual(vector="x,y")), 0, **self._grid)
 
-    def _centered(self, smoke: Tensor) -> Field:
+    def _centered(self, values: PhiTensor | Sphere) -> Field:
         """PhiFlow's field of smoke, beyond a wall that of the cell at the wall."""
-        values = wrap(smoke, batch("plumes"), _GRID)
         return CenteredGrid(values, extrapolation.ZERO_GRADIENT, **self._grid)
-
-    def _sampled_inflow(self) -> Field:
-        """1 in the cells whose centre lies in the disc, else 0."""
-        centre = wrap(self._tensor([p.inflow for p in self._plumes]), batch("plumes"), _VECTOR)
-        radius = wrap(self._tensor([p.radius for p in self._plumes]), batch("plumes"))
-        disc = Sphere(centre, radius=radius)
-        return CenteredGrid(disc, extrapolation.ZERO_GRADIENT, **self._grid)
-
-    def _sampled_buoyancy(self) -> PhiTensor:
-        """The acceleration in each column of cells, by one unit of smoke."""
-        left = self._tensor([p.buoyancy for p in self._plumes])[:, None]
-        right = self._tensor([p.buoyancy_right or p.buoyancy for p in self._plumes])[:, None]
-        if torch.equal(left, right):
-            return wrap(left[:, 0], batch("plumes"), _VECTOR)
-        in_right = self._tensor(np.arange(self._size) + 0.5 > self._size / 2)[:, None]
-        columns = left * (1 - in_right) + right * in_right
-        return wrap(columns, batch("plumes"), spatial("x"), _VECTOR)
 
     def _tensor(self, values: ArrayLike) -> Tensor:
         return torch.as_tensor(np.asarray(values, np.float64), device=self._device.ref)
-
-
-def _compute_device(device: torch.device) -> ComputeDevice:
-    """PhiFlow's object for a device."""
-    if device.type == "cuda" and device.index is None:
-        device = torch.device("cuda", 0)
-    devices = {torch.device(known.ref): known for known in TORCH.list_devices()}
-    if device not in devices:
-        names = ", ".join(str(name) for name in devices)
-        raise ValueError(
-            f"`device` must be one on which PhiFlow finds it can work: {names}; got '{device}'. "
-            "Use cpu."
-        )
-    return devices[device]

@@ -2,9 +2,10 @@
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -12,16 +13,12 @@ from src.checks import check_integer, checked_folder, wrong
 from src.data.loading import InMemoryDataModule
 from src.data.smoke.generation import prepare
 from src.data.smoke.plumes import Plume
-from src.data.smoke.resampling import average_blocks, check_divides
 from src.data.smoke.settings import SmokeSettings
 from src.data.smoke.storage import StoredSet
 from src.data.smoke.symmetry import data_equivariance_error, turned_plumes
-from src.data.smoke.tasks import Task, split_plumes
-from src.data.smoke.windows import WindowDataset, check_windows, published_windows
+from src.data.smoke.windows import PARTS, Task, WindowDataset, published_windows, split_plumes
 
 log = logging.getLogger(__name__)
-
-PARTS = ("train", "val", "future", "domain")
 
 
 class SmokeDataModule(InMemoryDataModule):
@@ -32,24 +29,20 @@ class SmokeDataModule(InMemoryDataModule):
     validation windows have ``num_inputs + train_horizon`` frames, test windows
     ``num_inputs + test_horizon``. Along the time of the training tasks lie first the training
     windows, then the validation windows, then those of the ``future`` test; no two parts share a
-    frame. The ``domain`` test is on tasks that do not train. The order of the training windows is
-    a function of (seed, epoch, rank) alone; all other windows come in a fixed order.
-
-    The first use simulates the set (`prepare`); all that decides its content is in ``settings``.
+    frame. The ``domain`` test is on tasks that do not train.
 
     Reference: Wang, Walters and Yu, Approximately equivariant networks for imperfectly symmetric
     dynamics, ICML 2022, section 5.
 
     Args:
         data_dir: folder of all data; the set lies in its folder ``smoke``.
-        name: of the set.
-        plumes: what is simulated.
-        num_steps, skip_frames, velocity_dt, smoke_dt, resolution, layout, dtype: as in
+        name: name of the set.
+        plumes: plumes that are simulated; with a ``level``, the function that makes them of it.
+        num_steps, skip_frames, velocity_dt, smoke_dt, resolution, layout, dtype: see
             `SmokeSettings`.
         starts: windows per simulation, by the names train, val, future and domain.
         num_inputs: frames that a network is given.
-        train_horizon: frames to forecast in training and validation.
-        test_horizon: frames to forecast in tests.
+        train_horizon, test_horizon: frames to forecast, in validation as in training.
         split: ``published``, by the lists of tasks; ``side``, all plumes of ``held_out_side``
             are the domain test and none of them trains.
         train_tasks: labels of the plumes that train; None: all that are not unseen.
@@ -58,34 +51,29 @@ class SmokeDataModule(InMemoryDataModule):
         coarsen: average the frames over blocks of this many cells to a side. Velocities at cell
             centres stay turned copies of one another; the unit of velocity stays the same.
         equivariance_frames: first frame, and the frame behind the last one, of which the
-            equivariance error of the data is taken; None: of all.
-        level: of symmetry breaking, where the set has one; a label that changes nothing here.
-        device: on which the set is simulated.
-        batch_size: windows per batch, on each device.
-        num_workers: processes that make batches; 0 is fastest for data in memory.
-        seed: seed of the order; None draws one, not reproducibly.
+            equivariance error of the data is measured; None: of all.
+        level: level of symmetry breaking, the argument of ``plumes``.
+        device: device on which the set is simulated.
+        batch_size, num_workers, seed: see `InMemoryDataModule`.
 
     Attributes:
-        settings: of the set.
+        settings: settings of the set.
         windows: `Windows` by the names train, val, future and, with unseen tasks, domain.
-        test_names: names of the test loaders, in their order: future, and where there are unseen
-            tasks domain.
+        test_names: names of the test loaders, in their order.
         image_shape: shape of a frame, (2, H, W).
-        velocity_scale: root mean square of the components in the training frames; None before
-            ``setup``.
-        equivariance_error: of the stored data, in cells per time unit
-            (`data_equivariance_error`); None before ``setup``, and for sets whose plumes are not
-            one plume turned to the four sides.
+        velocity_scale: root mean square of the components in the training frames.
+        equivariance_error: `data_equivariance_error` of the stored frames, in cells per time unit;
+            None for sets that are not one plume turned to the four sides, and before ``setup``.
 
     Raises:
-        TypeError, ValueError: if an option has another type or lies outside its range.
+        ValueError: if an option lies outside its range.
     """
 
     def __init__(
         self,
         data_dir: str | os.PathLike,
         name: str,
-        plumes: Sequence[Plume],
+        plumes: Sequence[Plume] | Callable[[int], Sequence[Plume]],
         num_steps: int,
         velocity_dt: float,
         starts: Mapping[str, int],
@@ -112,30 +100,49 @@ class SmokeDataModule(InMemoryDataModule):
     ) -> None:
         super().__init__(batch_size, num_workers, seed)
         self.settings = SmokeSettings(
-            *(name, tuple(plumes), resolution, num_steps, skip_frames),
-            *(velocity_dt, smoke_dt, layout, dtype),
+            name=name,
+            plumes=tuple(plumes if level is None else plumes(level)),
+            resolution=resolution,
+            num_steps=num_steps,
+            skip_frames=skip_frames,
+            velocity_dt=velocity_dt,
+            smoke_dt=smoke_dt,
+            layout=layout,
+            dtype=dtype,
         )
         self.data_dir = checked_folder(data_dir)
         self.device = device
-        self.level = level
+        check_integer("num_inputs", num_inputs)
+        check_integer("train_horizon", train_horizon)
+        check_integer("test_horizon", test_horizon)
+        check_integer("coarsen", coarsen)
+        if resolution % coarsen:
+            rule = f"a divisor of the resolution of a frame, {resolution}"
+            raise ValueError(wrong("coarsen", rule, coarsen, "data.coarsen=2"))
+        if not isinstance(starts, Mapping) or set(starts) != set(PARTS):
+            rule = f"numbers of windows by the names {', '.join(PARTS)}"
+            raise ValueError(wrong("starts", rule, starts, "e.g. data.starts.train=160"))
+        for part in PARTS:
+            check_integer(f"starts.{part}", starts[part])
         self.num_inputs = num_inputs
-        for option in ("num_inputs", "train_horizon", "test_horizon"):
-            check_integer(option, locals()[option])
-        lengths = dict.fromkeys(("train", "val"), num_inputs + train_horizon)
-        lengths |= dict.fromkeys(("future", "domain"), num_inputs + test_horizon)
+        self.coarsen = coarsen
+        self.image_shape = (2, resolution // coarsen, resolution // coarsen)
         seen, unseen = split_plumes(
             self.settings.plumes, split, held_out_side, train_tasks, unseen_tasks
         )
-        self.windows = published_windows(seen, unseen, _checked_starts(starts), lengths)
-        check_windows(self.windows, self.settings.num_frames)
+        lengths = dict.fromkeys(("train", "val"), num_inputs + train_horizon)
+        lengths |= dict.fromkeys(("future", "domain"), num_inputs + test_horizon)
+        num_frames = self.settings.num_frames
+        self.windows = published_windows(seen, unseen, starts, lengths, num_frames)
         self.test_names = tuple(part for part in ("future", "domain") if part in self.windows)
-        check_divides(coarsen, resolution)
-        self.coarsen = coarsen
-        self.image_shape = (2, resolution // coarsen, resolution // coarsen)
-        self.equivariance_frames = _checked_frames(equivariance_frames, self.settings.num_frames)
+        first, end = (0, num_frames) if equivariance_frames is None else equivariance_frames
+        if not 0 <= first < end <= num_frames:
+            rule = f"null, or the first and the end of a range within {num_frames} frames"
+            fix = "data.equivariance_frames=null"
+            raise ValueError(wrong("equivariance_frames", rule, equivariance_frames, fix))
+        self.equivariance_frames = (first, end)
         self.equivariance_error: float | None = None
         self.velocity_scale: float | None = None
-        self._datasets: dict[str, WindowDataset] = {}
 
     def prepare_data(self) -> None:
         """Simulate the set once; see `src.data.smoke.generation.prepare`."""
@@ -148,21 +155,22 @@ class SmokeDataModule(InMemoryDataModule):
             return
         stored = torch.from_numpy(self.stored_set().read())
         self.equivariance_error = self.measure_equivariance(stored)
-        velocities = average_blocks(stored.float(), self.coarsen).contiguous()
+        velocities = stored.float()
+        if self.coarsen > 1:
+            coarse = F.avg_pool2d(velocities.flatten(0, 1), self.coarsen)
+            velocities = coarse.unflatten(0, velocities.shape[:2]).contiguous()
         self._datasets = {
             part: WindowDataset(velocities, windows) for part, windows in self.windows.items()
         }
         train = self.windows["train"]
         frames = velocities[list(train.simulations), train.first : train.end]
         self.velocity_scale = frames.double().square().mean().sqrt().item()
-        self._log_error()
+        if self.equivariance_error is not None and self._position()[1] == 0:
+            error = self.equivariance_error
+            log.info("Equivariance error of the data %s: %.3f", self.settings.name, error)
 
     def stored_set(self) -> StoredSet:
-        """The set on disk, mapped into memory.
-
-        Raises:
-            FileNotFoundError, ValueError: if it is missing, damaged or made with other settings.
-        """
+        """The set on disk, mapped into memory."""
         return StoredSet.open(self.settings.path(self.data_dir), self.settings)
 
     def measure_equivariance(self, velocities: Tensor) -> float | None:
@@ -173,54 +181,6 @@ class SmokeDataModule(InMemoryDataModule):
         frames = slice(*self.equivariance_frames)
         return data_equivariance_error(velocities[sides, frames], self.settings.layout)
 
-    def train_dataloader(self) -> DataLoader:
-        """Training windows, in an order that depends on the seed and the epoch only."""
-        return self._train_loader(self._dataset("train"))
-
-    def val_dataloader(self) -> DataLoader:
-        """Validation windows, always in the same order."""
-        return self._loader(self._dataset("val"))
-
     def test_dataloader(self) -> list[DataLoader]:
         """One loader for each of ``test_names``, always in the same order."""
         return [self._loader(self._dataset(part)) for part in self.test_names]
-
-    def _dataset(self, part: str) -> WindowDataset:
-        if not self._datasets:
-            raise RuntimeError(
-                "the data must be loaded before a loader is made; nothing is loaded. Call "
-                "prepare_data() and setup() first."
-            )
-        return self._datasets[part]
-
-    def _log_error(self) -> None:
-        if self.equivariance_error is not None and self._position()[1] == 0:
-            error = self.equivariance_error
-            log.info("Equivariance error of the data %s: %.3f", self.settings.name, error)
-
-
-def _checked_starts(starts: object) -> dict[str, int]:
-    if not isinstance(starts, Mapping) or set(starts) != set(PARTS):
-        fix = "e.g. data.starts.train=160"
-        rule = f"numbers of windows by the names {', '.join(PARTS)}"
-        raise ValueError(wrong("starts", rule, starts, fix))
-    for part in PARTS:
-        check_integer(f"starts.{part}", starts[part], minimum=1)
-    return dict(starts)
-
-
-def _checked_frames(frames: Sequence[int] | None, num_frames: int) -> tuple[int, int]:
-    """A range of frames: the first, and the one behind the last."""
-    if frames is None:
-        return 0, num_frames
-    if (
-        not isinstance(frames, Sequence)
-        or not all(isinstance(frame, int) for frame in frames)
-        or len(frames) != 2
-        or not 0 <= frames[0] < frames[1] <= num_frames
-    ):
-        rule = f"null, or the first and the end of a range within {num_frames} frames"
-        raise ValueError(
-            wrong("equivariance_frames", rule, frames, "data.equivariance_frames=null")
-        )
-    return frames[0], frames[1]

@@ -14,26 +14,17 @@ def divergence(x_faces: Tensor, y_faces: Tensor) -> Tensor:
 
     .. math:: d_{ij} = u_{i+1/2,j} - u_{i-1/2,j} + v_{i,j+1/2} - v_{i,j-1/2}
 
-    with u = v = 0 at the walls and cells of size 1.
-
-    Args:
-        x_faces: ``[S, X - 1, Y]``, u at the faces between cells (i, j) and (i + 1, j).
-        y_faces: ``[S, X, Y - 1]``, v at the faces between cells (i, j) and (i, j + 1).
-
-    Returns:
-        ``[S, X, Y]``, in 1 / time unit.
+    with cells of size 1, u = v = 0 at the walls, u at the faces between cells (i, j) and
+    (i + 1, j), ``[S, X - 1, Y]``, and v at those between (i, j) and (i, j + 1), ``[S, X, Y - 1]``.
+    The result is ``[S, X, Y]``, in 1 / time unit.
     """
     return F.pad(x_faces, (0, 0, 1, 1)).diff(dim=1) + F.pad(y_faces, (1, 1)).diff(dim=2)
 
 
 def project(x_faces: Tensor, y_faces: Tensor) -> tuple[Tensor, Tensor]:
-    r"""The divergence-free velocity closest to the given one: u - grad p, with lap p = div u.
+    """The divergence-free velocity closest to the given one: u - grad p, with lap p = div u.
 
-    Args:
-        x_faces, y_faces: as in `divergence`.
-
-    Returns:
-        x_faces, y_faces without divergence.
+    Takes and returns the velocities at the faces, as in `divergence`.
     """
     pressure = solve(divergence(x_faces, y_faces))
     return x_faces - pressure.diff(dim=1), y_faces - pressure.diff(dim=2)
@@ -49,27 +40,22 @@ def solve(source: Tensor) -> Tensor:
 
     so p is one transform, a division and one transform back. The mean of the source, which no
     pressure can balance, is left out, and p has mean 0. On the CPU `scipy.fft` transforms; on
-    other devices products with the matrices of cosines do.
-
-    Args:
-        source: ``[S, X, Y]``, float32 or float64.
-
-    Returns:
-        ``[S, X, Y]``.
+    other devices products with the matrices of cosines do. Source and pressure are ``[S, X, Y]``.
 
     Reference: Strang, The discrete cosine transform, SIAM Review 41 (1), 1999, section 3.
     """
-    return _solve_by_fft(source) if source.device.type == "cpu" else _solve_by_matrices(source)
+    return solve_by_fft(source) if source.device.type == "cpu" else solve_by_matrices(source)
 
 
-def _solve_by_fft(source: Tensor) -> Tensor:
-    inverse = _inverse_eigenvalues(source.shape[1:], source.dtype, source.device)
+def solve_by_fft(source: Tensor) -> Tensor:
+    """`solve` on the CPU."""
     spectrum = dctn(source.numpy(), axes=(1, 2), norm="ortho")
-    spectrum *= inverse.numpy()
+    spectrum *= _inverse_eigenvalues(source.shape[1:], source.dtype, source.device).numpy()
     return torch.from_numpy(idctn(spectrum, axes=(1, 2), norm="ortho", overwrite_x=True))
 
 
-def _solve_by_matrices(source: Tensor) -> Tensor:
+def solve_by_matrices(source: Tensor) -> Tensor:
+    """`solve` on any device."""
     inverse = _inverse_eigenvalues(source.shape[1:], source.dtype, source.device)
     x, y = (_cosines(size, source.dtype, source.device) for size in source.shape[1:])
     return x.t() @ ((x @ source @ y.t()) * inverse) @ y

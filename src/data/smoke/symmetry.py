@@ -15,8 +15,8 @@ from src.models.components.gcnn.actions import transform_vector_field
 def turned_plumes(plumes: Sequence[Plume]) -> list[int] | None:
     """Indices of the plumes of sides 0, 1, 2, 3 if the set is one plume turned to four sides.
 
-    That is so for four plumes, one of each side, whose labels agree in all but the side. Of other
-    sets there is no equivariance error of the data: None.
+    These are four plumes, one of each side, whose labels agree in all but the side. None: another
+    set, whose data have no equivariance error.
     """
     sides = [plume.side for plume in plumes]
     labels = {plume.task[:-1] for plume in plumes}
@@ -31,18 +31,7 @@ def turn_back(velocity: Tensor, side: int, layout: str) -> Tensor:
     Side ``s`` (up, left, down, right) is the turn of side 0 by the element -s of C4, so the
     element s takes it back. Cropped staggered components are turned exactly too: the faces that
     cropping left out are walls, where the velocity is 0, so they are put back before the turn,
-    and the turned faces are cropped again.
-
-    Args:
-        velocity: ``[T, 2, H, H]``.
-        side: 0 to 3.
-        layout: ``centered`` or ``staggered_cropped``.
-
-    Returns:
-        ``[T, 2, H, H]``.
-
-    Raises:
-        TypeError, ValueError: if the layout is unknown.
+    and the turned faces are cropped again. The velocity is ``[T, 2, H, H]``.
     """
     check_choice("layout", layout, LAYOUTS)
     if layout == "centered":
@@ -54,7 +43,7 @@ def turn_back(velocity: Tensor, side: int, layout: str) -> Tensor:
 
 
 def data_equivariance_error(velocities: Tensor, layout: str) -> float:
-    r"""Mean over three sides of the mean absolute difference to the plume that rises.
+    r"""Mean over three sides of the mean absolute difference to the plume that rises, cells / time.
 
     .. math:: \frac13 \sum_{s=1}^{3} \mathrm{mean} \, |g_s v_s - v_0|
 
@@ -63,24 +52,9 @@ def data_equivariance_error(velocities: Tensor, layout: str) -> float:
 
     Reference: Wang, Walters and Yu, Approximately equivariant networks for imperfectly symmetric
     dynamics, ICML 2022, section 5. The published figures are those of cropped staggered components
-    and of frames 10 to 48 of the 50 in the published files.
-
-    Args:
-        velocities: ``[4, T, 2, H, H]`` of the sides 0 to 3, in cells per time unit.
-        layout: ``centered`` or ``staggered_cropped``.
-
-    Returns:
-        The error, in cells per time unit.
-
-    Raises:
-        TypeError, ValueError: if the layout is unknown or the shape another.
+    and of frames 10 to 48 of the 50 in the published files. Velocities are ``[4, T, 2, H, H]``, of
+    the sides 0 to 3 in one of the `LAYOUTS`.
     """
-    shape = tuple(velocities.shape)
-    if len(shape) != 5 or shape[0] != len(SIDES) or shape[2] != 2 or shape[3] != shape[4]:
-        raise ValueError(
-            "`velocities` must hold square frames [T, 2, H, H] of the sides 0 to 3; got shape "
-            f"{list(shape)}. Use the four plumes of a level set."
-        )
     up = velocities[0].double()
     errors = [
         (turn_back(velocities[side].double(), side, layout) - up).abs().mean()

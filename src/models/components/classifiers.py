@@ -1,33 +1,116 @@
-"""Classification networks: plain, strict on a group, relaxed."""
+"""Classification networks: plain, strict on a group, relaxed; and the skeleton they share."""
 
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import pairwise
 from typing import Any
 
 from torch import Tensor, nn
 
-from src.checks import check_integer
-from src.models.components.classifier import Classifier, MakeConv
-from src.models.components.gcnn.convolution.relaxed_rotation import RelaxedGroupConv
-from src.models.components.gcnn.convolution.rotation import GroupConv
-from src.models.components.gcnn.groups import Group, make_group
+from src.checks import check_integer, check_shape, wrong
+from src.models.components.gcnn import (
+    Group,
+    GroupBatchNorm,
+    GroupConv,
+    GroupPool,
+    LiftingConv,
+    RelaxedGroupConv,
+    RelaxedLiftingConv,
+    SpatialPool,
+    make_group,
+)
 from src.models.components.gcnn.kernels import check_kernel_size
-from src.models.components.gcnn.lifting.relaxed_rotation import RelaxedLiftingConv
-from src.models.components.gcnn.lifting.rotation import LiftingConv
-from src.models.components.gcnn.norm import GroupBatchNorm
-from src.models.components.gcnn.pooling import GroupPool, SpatialPool
+from src.models.components.gcnn.sequential import GroupSequential
+from src.models.components.widths import count_parameters, resolve_widths
+
+MakeConv = Callable[[int, int, bool], nn.Module]
+
+
+class Classifier(nn.Module):
+    """Blocks of convolution, norm, ELU and max-pooling, then one linear layer.
+
+    The last block's output is pooled to one number per channel (here the mean over the plane;
+    networks on a group pool over it first), so the logits of a network with equivariant blocks
+    are invariant.
+
+    Args:
+        make_conv: (in_channels, out_channels, is_first) -> a convolution without bias; its
+            ``weight`` must hold a number of parameters proportional to in x out channels.
+        make_norm: channels -> norm.
+        make_pool: window -> spatial pooling.
+        in_channels: channels of the image.
+        num_classes: number of logits.
+        hidden_channels: channels of the layers, one number or one per layer.
+        num_parameters: scale ``hidden_channels`` to this many parameters, within 3 %.
+        num_layers: number of convolutions, at least two.
+        pool_after: numbers of the layers (from 1) that a 2 x 2 max-pooling follows.
+        dropout: probability of dropping a feature before the linear layer.
+
+    Attributes:
+        blocks: one block per convolution; measures look at their outputs.
+
+    Shapes:
+        input [B, in_channels, H, W]; output [B, num_classes].
+    """
+
+    def __init__(
+        self,
+        make_conv: MakeConv,
+        make_norm: Callable[[int], nn.Module],
+        make_pool: Callable[[int], nn.Module],
+        *,
+        in_channels: int = 1,
+        num_classes: int = 10,
+        hidden_channels: int | Sequence[int] = 10,
+        num_parameters: int | None = None,
+        num_layers: int = 6,
+        pool_after: Sequence[int] = (2, 4),
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        check_integer("in_channels", in_channels)
+        check_integer("num_classes", num_classes)
+        check_integer("num_layers", num_layers, minimum=2)
+        for number in pool_after:
+            if number not in range(1, num_layers + 1):
+                rule = f"numbers of layers, 1 to {num_layers}"
+                raise ValueError(wrong("pool_after", rule, number, "for example [2, 4]"))
+        lifting, convolution = make_conv(1, 1, True), make_conv(1, 1, False)
+        per_channel = count_parameters(make_norm(1))
+
+        def count_conv(layer: nn.Module, i: int, o: int) -> int:
+            size = layer.weight.numel()
+            return i * o * size + count_parameters(layer) - size
+
+        def count(widths: list[int]) -> int:
+            total = count_conv(lifting, in_channels, widths[0]) + per_channel * sum(widths)
+            total += sum(count_conv(convolution, i, o) for i, o in pairwise(widths))
+            return total + (widths[-1] + 1) * num_classes
+
+        widths = resolve_widths(hidden_channels, num_layers, num_parameters, count)
+        blocks = []
+        for number, (i, o) in enumerate(pairwise([in_channels, *widths]), start=1):
+            layers = [make_conv(i, o, number == 1), make_norm(o), nn.ELU(inplace=True)]
+            if number in pool_after:
+                layers.append(make_pool(2))
+            blocks.append(nn.Sequential(*layers))
+        self.in_channels = in_channels
+        self.blocks = GroupSequential(*blocks)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(widths[-1], num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        fix = "Change `in_channels` of the network, or the data."
+        check_shape(self, x, ("B", self.in_channels, "H", "W"), "images", fix)
+        return self.head(self.dropout(self.pool(self.blocks(x))))
+
+    def pool(self, features: Tensor) -> Tensor:
+        """[B, C, H, W] -> [B, C]."""
+        return features.mean((-2, -1))
 
 
 class CNN(Classifier):
-    """Ordinary convolutions with batch norm, ELU and max-pooling; the mean over the plane.
-
-    Args:
-        kernel_size: k, odd. The others are `Classifier`'s.
-
-    Shapes:
-        input [B, in_channels, H, W]; output [B, num_classes]; blocks [B, C, H', W'].
-
-    Raises:
-        ValueError: an argument out of range.
-    """
+    """Ordinary convolutions of k x k pixels, k odd; blocks give [B, C, H', W']."""
 
     def __init__(self, *, kernel_size: int = 3, **skeleton: Any) -> None:
         check_kernel_size(kernel_size)
@@ -45,20 +128,14 @@ class GroupClassifier(Classifier):
         make_conv: see `Classifier`; the first convolution lifts.
         group: a group or its name.
         group_pool: ``"max"`` or ``"mean"`` over the group.
-
-    The others are `Classifier`'s.
+        skeleton: the other arguments of `Classifier`.
 
     Shapes:
-        input [B, in_channels, H, W]; output [B, num_classes]; blocks [B, C, |G|, H', W'].
+        as `Classifier`; blocks [B, C, |G|, H', W'].
     """
 
     def __init__(
-        self,
-        make_conv: MakeConv,
-        *,
-        group: str | Group,
-        group_pool: str = "max",
-        **skeleton: Any,
+        self, make_conv: MakeConv, *, group: str | Group, group_pool: str = "max", **skeleton: Any
     ) -> None:
         super().__init__(make_conv, GroupBatchNorm, SpatialPool, **skeleton)
         self.group = make_group(group)
@@ -69,22 +146,21 @@ class GroupClassifier(Classifier):
         return super().pool(self.group_pool(features))
 
 
-class GCNN(GroupClassifier):
-    """Strictly equivariant network: a lifting convolution, then group convolutions.
+class RotationClassifier(GroupClassifier):
+    """`GroupClassifier` whose kernels are turned.
 
     Args:
-        group: a group or its name.
+        lifting: makes the first convolution, with the arguments of `LiftingConv`.
+        convolution: makes the others, with the arguments of `GroupConv`.
         kernel_size: k, odd.
         interpolation: how kernels are turned, see `kernels.kernel_transform`.
-
-    The others are `GroupClassifier`'s and `Classifier`'s.
-
-    Raises:
-        ValueError: an argument out of range.
+        skeleton: the other arguments of `GroupClassifier`.
     """
 
     def __init__(
         self,
+        lifting: Callable[..., nn.Module],
+        convolution: Callable[..., nn.Module],
         *,
         group: str | Group = "c4",
         kernel_size: int = 3,
@@ -94,42 +170,23 @@ class GCNN(GroupClassifier):
         options = {"bias": False, "interpolation": interpolation}
 
         def make_conv(in_channels: int, out_channels: int, is_first: bool) -> nn.Module:
-            layer = LiftingConv if is_first else GroupConv
-            return layer(in_channels, out_channels, kernel_size, group, **options)
+            make_layer = lifting if is_first else convolution
+            return make_layer(in_channels, out_channels, kernel_size, group, **options)
 
         super().__init__(make_conv, group=group, **skeleton)
 
 
-class RelaxedGCNN(GroupClassifier):
-    """`GCNN` of relaxed layers: starts exactly equivariant, and leaves it as far as data ask.
+class GCNN(RotationClassifier):
+    """Strictly equivariant network."""
 
-    Args:
-        group: a group or its name.
-        kernel_size: k, odd.
-        num_filter_banks: L, filter banks of each layer.
-        interpolation: how kernels are turned, see `kernels.kernel_transform`.
+    def __init__(self, **options: Any) -> None:
+        super().__init__(LiftingConv, GroupConv, **options)
 
-    The others are `GroupClassifier`'s and `Classifier`'s.
 
-    Raises:
-        ValueError: an argument out of range.
-    """
+class RelaxedGCNN(RotationClassifier):
+    """`GCNN` of relaxed layers of L filter banks: starts equivariant, and leaves as data ask."""
 
-    def __init__(
-        self,
-        *,
-        group: str | Group = "c4",
-        kernel_size: int = 3,
-        num_filter_banks: int = 2,
-        interpolation: str = "bilinear",
-        **skeleton: Any,
-    ) -> None:
-        check_integer("num_filter_banks", num_filter_banks)
-        options = {"bias": False, "interpolation": interpolation}
-        options["num_filter_banks"] = num_filter_banks
-
-        def make_conv(in_channels: int, out_channels: int, is_first: bool) -> nn.Module:
-            layer = RelaxedLiftingConv if is_first else RelaxedGroupConv
-            return layer(in_channels, out_channels, kernel_size, group, **options)
-
-        super().__init__(make_conv, group=group, **skeleton)
+    def __init__(self, *, num_filter_banks: int = 2, **options: Any) -> None:
+        banks = {"num_filter_banks": num_filter_banks}
+        layers = partial(RelaxedLiftingConv, **banks), partial(RelaxedGroupConv, **banks)
+        super().__init__(*layers, **options)

@@ -1,101 +1,200 @@
-"""Networks that forecast velocity fields: plain, on a group, and with relaxed symmetry."""
+"""Networks that forecast velocity fields: plain, on a group, relaxed; the skeleton they share."""
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import pairwise, product
+from typing import Any, Literal
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-from src.checks import check_integer
-from src.models.components.forecaster import Forecaster, GroupForecaster, Place
-from src.models.components.gcnn.convolution.relaxed_rotation import RelaxedGroupConv
-from src.models.components.gcnn.convolution.rotation import GroupConv
-from src.models.components.gcnn.groups import Group
+from src.checks import check_choice, check_integer, check_shape
+from src.models.components.gcnn import (
+    Group,
+    GroupBatchNorm,
+    GroupConv,
+    LiftingConv,
+    RelaxedGroupConv,
+    RelaxedLiftingConv,
+    RelaxedVectorReadout,
+    VectorReadout,
+    make_group,
+)
 from src.models.components.gcnn.kernels import check_kernel_size
-from src.models.components.gcnn.lifting.relaxed_rotation import RelaxedLiftingConv
-from src.models.components.gcnn.lifting.rotation import LiftingConv
-from src.models.components.gcnn.readout.relaxed_rotation import RelaxedVectorReadout
-from src.models.components.gcnn.readout.rotation import VectorReadout
+from src.models.components.gcnn.sequential import GroupSequential
 from src.models.components.translation import RelaxedTranslationConv
+from src.models.components.widths import count_parameters, resolve_widths
+
+Place = Literal["first", "hidden", "last"]
+MakeConv = Callable[[int, int, Place], nn.Module]
+
+START = 0.1  # factor on a new readout whose output is added to the last frame
 
 
-class CNNForecaster(Forecaster):
-    """Ordinary convolutions: no symmetry but translation, away from the walls.
+class Forecaster(nn.Module):
+    r"""Blocks of convolution, norm and ELU, then a convolution to one velocity field.
+
+    .. math:: \hat v_{T+1} = v_T + \mathrm{readout}(\mathrm{blocks}(v_1, \dots, v_T))
+
+    without v_T if ``residual`` is false. With it the weights of a new readout are a tenth of
+    what they are otherwise, so that the first forecasts are near the last frame. Nothing follows
+    the readout: it can give vectors of any length and direction.
 
     Args:
-        kernel_size: k, odd.
+        make_conv: (in_channels, out_channels, place) -> a convolution that pads with zeros.
+            ``in_channels`` of the ``"first"`` and ``out_channels`` of the ``"last"`` count
+            vectors. The number of its parameters must be a i o + b i + c o + d for i input and o
+            output channels.
+        make_norm: channels -> norm, for ``norm="batch"``.
+        num_inputs: T, frames in the input.
+        hidden_channels: channels of all layers but the last, one number or one per layer.
+        num_parameters: scale ``hidden_channels`` to this many parameters, within 3 %.
+        num_layers: number of convolutions with the readout, at least three.
+        norm: ``"none"``, or ``"batch"`` for a batch norm before each ELU.
+        residual: whether to add the last frame of the input.
 
-    The others are `Forecaster`'s.
+    Attributes:
+        blocks: one block per convolution but the last; measures look at their outputs.
+        readout: the last convolution.
 
     Shapes:
-        as `Forecaster`; blocks [B, C, H, W].
+        input [B, 2 T, H, W], channels ordered (time, component); output [B, 2, H, W]. Component
+        0 points along increasing column index, component 1 along increasing row index.
 
-    Raises:
-        ValueError: an argument out of range.
+    Reference: R. Wang, R. Walters, R. Yu, Approximately Equivariant Networks for Imperfectly
+    Symmetric Dynamics, ICML 2022; five layers as there.
     """
 
-    def __init__(self, *, kernel_size: int = 3, norm: str = "none", **skeleton: Any) -> None:
+    def __init__(
+        self,
+        make_conv: MakeConv,
+        make_norm: Callable[[int], nn.Module],
+        *,
+        num_inputs: int = 10,
+        hidden_channels: int | Sequence[int] = 10,
+        num_parameters: int | None = None,
+        num_layers: int = 5,
+        norm: str = "none",
+        residual: bool = True,
+    ) -> None:
+        super().__init__()
+        check_integer("num_inputs", num_inputs)
+        check_integer("num_layers", num_layers, minimum=3)
+        check_choice("norm", norm, ("none", "batch"))
+        make_norm = nn.Identity if norm == "none" else make_norm
+        first, hidden, last = (_conv_counter(make_conv, p) for p in ("first", "hidden", "last"))
+        per_channel = count_parameters(make_norm(1))
+
+        def count(widths: list[int]) -> int:
+            total = first(num_inputs, widths[0]) + last(widths[-1], 1) + per_channel * sum(widths)
+            return total + sum(hidden(i, o) for i, o in pairwise(widths))
+
+        widths = resolve_widths(hidden_channels, num_layers - 1, num_parameters, count)
+        places: list[Place] = ["first", *["hidden"] * (num_layers - 2)]
+        blocks = [
+            nn.Sequential(make_conv(i, o, place), make_norm(o), nn.ELU(inplace=True))
+            for place, (i, o) in zip(places, pairwise([num_inputs, *widths]))
+        ]
+        self.num_inputs = num_inputs
+        self.residual = residual
+        self.blocks = GroupSequential(*blocks)
+        self.readout = make_conv(widths[-1], 1, "last")
+        if residual:
+            with torch.no_grad():
+                for name, parameter in self.readout.named_parameters():
+                    if name in ("weight", "bias"):  # what the output is linear in
+                        parameter.mul_(START)
+
+    def forward(self, x: Tensor) -> Tensor:
+        meaning = f"{self.num_inputs} frames of 2 components"
+        fix = "Change `num_inputs` of the network, or the data."
+        check_shape(self, x, ("B", 2 * self.num_inputs, "H", "W"), meaning, fix)
+        change = self.readout(self.blocks(x))
+        return x[:, -2:] + change if self.residual else change
+
+
+class PlainForecaster(Forecaster):
+    """`Forecaster` without a group, for which a vector is two channels; blocks [B, C, H, W].
+
+    Args:
+        make_layer: makes a layer, with the arguments of `nn.Conv2d`.
+        kernel_size: k, odd.
+        skeleton: the other arguments of `Forecaster`.
+    """
+
+    def __init__(
+        self,
+        make_layer: Callable[..., nn.Module],
+        *,
+        kernel_size: int = 3,
+        norm: str = "none",
+        **skeleton: Any,
+    ) -> None:
         check_kernel_size(kernel_size)
 
         def make_conv(in_channels: int, out_channels: int, place: Place) -> nn.Module:
+            inputs = 2 * in_channels if place == "first" else in_channels
+            outputs = 2 * out_channels if place == "last" else out_channels
             bias = norm == "none" or place == "last"
-            channels = _numbers(in_channels, out_channels, place)
-            return nn.Conv2d(*channels, kernel_size, padding="same", bias=bias)
+            return make_layer(inputs, outputs, kernel_size, padding="same", bias=bias)
 
         super().__init__(make_conv, nn.BatchNorm2d, norm=norm, **skeleton)
 
 
-class RelaxedTranslationForecaster(Forecaster):
+class CNNForecaster(PlainForecaster):
+    """Ordinary convolutions: no symmetry but translation, away from the walls."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(nn.Conv2d, **options)
+
+
+class RelaxedTranslationForecaster(PlainForecaster):
     """`CNNForecaster` of relaxed layers: starts equivariant to translation away from the walls.
 
     Args:
-        grid_size: (H, W), height and width of the frames; each layer has maps of this size.
-        kernel_size: k, odd.
-        num_filter_banks: L, filter banks of each layer, with one map each.
-
-    The others are `Forecaster`'s.
-
-    Shapes:
-        as `Forecaster`; blocks [B, C, H, W].
-
-    Raises:
-        ValueError: an argument out of range; at run time frames of another size.
+        grid_size: (H, W), height and width of the frames.
+        num_filter_banks: L, filter banks of each layer.
     """
 
     def __init__(
-        self,
-        *,
-        grid_size: tuple[int, int],
-        kernel_size: int = 3,
-        num_filter_banks: int = 2,
-        norm: str = "none",
-        **skeleton: Any,
+        self, *, grid_size: tuple[int, int], num_filter_banks: int = 2, **options: Any
     ) -> None:
-        check_integer("num_filter_banks", num_filter_banks)
-        options = {"grid_size": grid_size, "num_filter_banks": num_filter_banks}
-
-        def make_conv(in_channels: int, out_channels: int, place: Place) -> nn.Module:
-            bias = norm == "none" or place == "last"
-            channels = _numbers(in_channels, out_channels, place)
-            return RelaxedTranslationConv(*channels, kernel_size, bias=bias, **options)
-
-        super().__init__(make_conv, nn.BatchNorm2d, norm=norm, **skeleton)
+        maps = {"grid_size": grid_size, "num_filter_banks": num_filter_banks}
+        super().__init__(partial(RelaxedTranslationConv, **maps), **options)
 
 
-class GCNNForecaster(GroupForecaster):
-    """Strictly equivariant: vectors are lifted to the group, convolved there and read out.
+class GroupForecaster(Forecaster):
+    """`Forecaster` whose blocks, [B, C, |G|, H, W], turn with the frames and their vectors.
 
     Args:
+        make_conv: see `Forecaster`; the first lifts vectors, the last reads out vectors.
         group: a group or its name.
+        skeleton: the other arguments of `Forecaster`.
+    """
+
+    def __init__(self, make_conv: MakeConv, *, group: str | Group, **skeleton: Any) -> None:
+        group = make_group(group)
+        super().__init__(make_conv, GroupBatchNorm, **skeleton)
+        self.group = group
+
+
+class RotationForecaster(GroupForecaster):
+    """`GroupForecaster` whose kernels are turned.
+
+    Args:
+        lifting: makes the first layer, with the arguments of `LiftingConv`.
+        convolution: makes the hidden layers, with the arguments of `GroupConv`.
+        readout: makes the last layer, with the arguments of `VectorReadout`.
         kernel_size: k, odd.
         interpolation: how kernels are turned, see `kernels.kernel_transform`.
-
-    The others are `Forecaster`'s.
-
-    Raises:
-        ValueError: an argument out of range.
+        skeleton: the other arguments of `GroupForecaster`.
     """
 
     def __init__(
         self,
+        lifting: Callable[..., nn.Module],
+        convolution: Callable[..., nn.Module],
+        readout: Callable[..., nn.Module],
         *,
         group: str | Group = "c4",
         kernel_size: int = 3,
@@ -106,57 +205,42 @@ class GCNNForecaster(GroupForecaster):
         def make_conv(in_channels: int, out_channels: int, place: Place) -> nn.Module:
             sizes = (in_channels, out_channels, kernel_size, group)
             if place == "last":
-                return VectorReadout(*sizes, interpolation=interpolation)
+                return readout(*sizes, interpolation=interpolation)
             options = {"bias": norm == "none", "interpolation": interpolation}
             if place == "first":
-                return LiftingConv(*sizes, in_type="vector", **options)
-            return GroupConv(*sizes, **options)
+                return lifting(*sizes, in_type="vector", **options)
+            return convolution(*sizes, **options)
 
         super().__init__(make_conv, group=group, norm=norm, **skeleton)
 
 
-class RelaxedGCNNForecaster(GroupForecaster):
-    """`GCNNForecaster` of relaxed layers: starts exactly equivariant, and may leave it.
+class GCNNForecaster(RotationForecaster):
+    """Strictly equivariant network."""
 
-    Args:
-        group: a group or its name.
-        kernel_size: k, odd.
-        num_filter_banks: L, filter banks of each layer.
-        group_biases: whether each element of the group has biases of its own.
-        interpolation: how kernels are turned, see `kernels.kernel_transform`.
+    def __init__(self, **options: Any) -> None:
+        super().__init__(LiftingConv, GroupConv, VectorReadout, **options)
 
-    The others are `Forecaster`'s.
 
-    Raises:
-        ValueError: an argument out of range.
-    """
+class RelaxedGCNNForecaster(RotationForecaster):
+    """`GCNNForecaster` of relaxed layers of L banks; ``group_biases``: see `RelaxedLayer`."""
 
     def __init__(
-        self,
-        *,
-        group: str | Group = "c4",
-        kernel_size: int = 3,
-        num_filter_banks: int = 2,
-        group_biases: bool = False,
-        interpolation: str = "bilinear",
-        norm: str = "none",
-        **skeleton: Any,
+        self, *, num_filter_banks: int = 2, group_biases: bool = False, **options: Any
     ) -> None:
-        check_integer("num_filter_banks", num_filter_banks)
-        shared = {"interpolation": interpolation, "num_filter_banks": num_filter_banks}
-        biases = {"bias": norm == "none", "group_biases": group_biases}
-
-        def make_conv(in_channels: int, out_channels: int, place: Place) -> nn.Module:
-            sizes = (in_channels, out_channels, kernel_size, group)
-            if place == "last":
-                return RelaxedVectorReadout(*sizes, **shared)
-            if place == "first":
-                return RelaxedLiftingConv(*sizes, in_type="vector", **biases, **shared)
-            return RelaxedGroupConv(*sizes, **biases, **shared)
-
-        super().__init__(make_conv, group=group, norm=norm, **skeleton)
+        banks = {"num_filter_banks": num_filter_banks}
+        lifting = partial(RelaxedLiftingConv, group_biases=group_biases, **banks)
+        convolution = partial(RelaxedGroupConv, group_biases=group_biases, **banks)
+        super().__init__(lifting, convolution, partial(RelaxedVectorReadout, **banks), **options)
 
 
-def _numbers(in_channels: int, out_channels: int, place: Place) -> tuple[int, int]:
-    """Channels of a plain convolution, where vectors are two numbers each."""
-    return in_channels * (1 + (place == "first")), out_channels * (1 + (place == "last"))
+def _conv_counter(make_conv: MakeConv, place: Place) -> Callable[[int, int], int]:
+    """(i, o) -> number of parameters, a i o + b i + c o + d with the values at i, o = 1, 2."""
+    at = {(i, o): count_parameters(make_conv(i, o, place)) for i, o in product((1, 2), (1, 2))}
+    per_input, per_output = at[2, 1] - at[1, 1], at[1, 2] - at[1, 1]
+    per_pair = at[2, 2] - at[2, 1] - per_output
+
+    def count(i: int, o: int) -> int:
+        i, o = i - 1, o - 1
+        return at[1, 1] + per_input * i + per_output * o + per_pair * i * o
+
+    return count

@@ -20,15 +20,11 @@ def roll_out(
     Args:
         step: f, maps [B, 2 n, H, W], channels ordered (time, component), to [B, 2, H, W].
         known: the first n frames, [B, n, 2, H, W].
-        horizon: number of frames to forecast.
+        horizon: number of frames to forecast, at least one.
         truth: [B, horizon, 2, H, W]; where given, f gets these frames in place of its own
             (teacher forcing).
 
-    Returns:
-        [B, horizon, 2, H, W].
-
-    Raises:
-        ValueError: if there is no frame to forecast.
+    Returns: [B, horizon, 2, H, W].
     """
     check_integer("horizon", horizon)
     num_inputs = known.shape[1]
@@ -41,18 +37,7 @@ def roll_out(
 
 
 class Rollout(nn.Module):
-    """A network that forecasts one frame, as one that forecasts ``horizon`` of them.
-
-    Args:
-        net: see ``step`` of `roll_out`.
-        horizon: number of frames to forecast.
-
-    Shapes:
-        input [B, n, 2, H, W]; output [B, horizon, 2, H, W].
-
-    Raises:
-        ValueError: if there is no frame to forecast.
-    """
+    """`roll_out` of a network as a module: [B, n, 2, H, W] -> [B, horizon, 2, H, W]."""
 
     def __init__(self, net: nn.Module, horizon: int) -> None:
         super().__init__()

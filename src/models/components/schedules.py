@@ -4,6 +4,8 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
+from src.checks import check_number
+
 
 @dataclass(frozen=True)
 class Schedule(ABC):
@@ -12,16 +14,12 @@ class Schedule(ABC):
     .. math:: s + (e - s)\, f\!\left(\frac{p - b}{b' - b}\right), \qquad f(0) = 0,\ f(1) = 1
 
     for the progress p between b and b', the start s before and the end e after, both to the last
-    bit. A schedule keeps no state: a resumed run has the values of an uninterrupted one.
+    bit. A schedule keeps no state.
 
     Args:
         start: s, the value up to ``begin``.
         end: e, the value from ``finish`` on.
-        begin: b, the fraction of training at which the value starts to change.
-        finish: b', the fraction of training from which on it stays.
-
-    Raises:
-        TypeError, ValueError: if an argument is no number, or the fractions are out of order.
+        begin, finish: b and b', fractions of training.
     """
 
     start: float
@@ -31,7 +29,7 @@ class Schedule(ABC):
 
     def __post_init__(self) -> None:
         for name in ("start", "end", "begin", "finish"):
-            _check_number(name, getattr(self, name))
+            check_number(name, getattr(self, name), -math.inf)
         if not 0 <= self.begin < self.finish <= 1:
             raise ValueError(
                 "`begin` and `finish` of a schedule must be fractions of training with "
@@ -70,28 +68,9 @@ class CosineSchedule(Schedule):
         return (1 - math.cos(math.pi * part)) / 2
 
 
-class ConstantSchedule(Schedule):
-    """One value throughout.
-
-    Args:
-        value: it.
-
-    Raises:
-        TypeError, ValueError: if it is no finite number.
-    """
+class ConstantSchedule(LinearSchedule):
+    """One value throughout."""
 
     def __init__(self, value: float) -> None:
-        _check_number("value", value)
+        check_number("value", value, -math.inf)
         super().__init__(value, value)
-
-    @staticmethod
-    def rise(part: float) -> float:
-        return 0.0
-
-
-def _check_number(name: str, value: object) -> None:
-    message = f"`{name}` of a schedule must be a finite number; got {value!r}. Use for example 0.5."
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        raise TypeError(message)
-    if not math.isfinite(value):
-        raise ValueError(message)

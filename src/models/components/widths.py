@@ -1,10 +1,17 @@
-"""Widths of a network's layers, given outright or by a target number of parameters."""
+"""Numbers of parameters, and the widths of a network's layers that give a number asked for."""
 
 from collections.abc import Callable, Sequence
+
+from torch import nn
 
 from src.checks import check_integer
 
 TOLERANCE = 0.03
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Number of trainable parameters."""
+    return sum(p.numel() for p in module.parameters() if p.requires_grad)
 
 
 def resolve_widths(
@@ -13,81 +20,55 @@ def resolve_widths(
     num_parameters: int | None,
     count: Callable[[list[int]], int],
 ) -> list[int]:
-    """Channels of each layer.
+    """Channels of each hidden layer.
+
+    With ``num_parameters`` the largest scale of ``hidden_channels`` that stays below the target is
+    found by bisection; then each run of neighbouring layers is tried one channel wider, and the
+    nearest result wins.
 
     Args:
         hidden_channels: one number for all layers, or one per layer. With ``num_parameters``
             only its proportions count.
-        num_layers: number of convolutions, at least two.
+        num_layers: number of hidden layers.
         num_parameters: target for the number of trainable parameters, or None.
         count: number of parameters of the network with the given widths.
 
-    Returns:
-        ``num_layers`` integers.
-
     Raises:
-        ValueError: fewer than two layers, a width below one, a list of the wrong length, or a
-            target that no widths meet within 3 %.
+        ValueError: a width below one, a list of the wrong length, or a target that no widths meet
+            within 3 %.
     """
-    check_integer("num_layers", num_layers, minimum=2)
-    widths = _as_list(hidden_channels, num_layers)
-    if num_parameters is None:
-        return widths
-    check_integer("num_parameters", num_parameters)
-    return match_parameters(count, widths, num_parameters)
-
-
-def match_parameters(
-    count: Callable[[list[int]], int], profile: Sequence[int], target: int
-) -> list[int]:
-    """Scale ``profile`` until ``count(widths)`` is as near to ``target`` as it gets.
-
-    The largest scale that stays below the target is found by bisection; then each run of
-    neighbouring layers is tried one channel wider, and the nearest result wins.
-
-    Raises:
-        ValueError: if the nearest is more than 3 % off.
-    """
-    base = _largest_below(count, profile, target)
-    candidates = [base]
-    for start in range(len(base)):
-        for end in range(start + 1, len(base) + 1):
-            candidates.append([w + (start <= i < end) for i, w in enumerate(base)])
-    widths = min(candidates, key=lambda candidate: abs(count(candidate) - target))
-    if abs(count(widths) - target) > TOLERANCE * target:
+    is_one = isinstance(hidden_channels, int)
+    profile = [hidden_channels] * num_layers if is_one else list(hidden_channels)
+    if len(profile) != num_layers:
         raise ValueError(
-            f"`num_parameters` must be met within {TOLERANCE:.0%}; widths {widths} give "
-            f"{count(widths)} parameters, not {target}. Ask for more, or use a smaller group, "
-            "kernel, number of layers or number of banks."
+            "`hidden_channels` must be one number or one per hidden layer; got "
+            f"{len(profile)} for {num_layers}. Give {num_layers}, or change `num_layers`."
         )
-    return widths
+    for width in profile:
+        check_integer("hidden_channels", width)
+    if num_parameters is None:
+        return profile
+    check_integer("num_parameters", num_parameters)
 
-
-def _largest_below(
-    count: Callable[[list[int]], int], profile: Sequence[int], target: int
-) -> list[int]:
     def scaled(factor: float) -> list[int]:
         return [max(1, int(factor * width)) for width in profile]
 
     low, high = 0.0, 1.0
-    while count(scaled(high)) <= target:
+    while count(scaled(high)) <= num_parameters:
         high *= 2
     for _ in range(50):
         middle = (low + high) / 2
-        low, high = (middle, high) if count(scaled(middle)) <= target else (low, middle)
-    return scaled(low)
-
-
-def _as_list(hidden_channels: int | Sequence[int], num_layers: int) -> list[int]:
-    if isinstance(hidden_channels, int):
-        check_integer("hidden_channels", hidden_channels)
-        return [hidden_channels] * num_layers
-    widths = list(hidden_channels)
-    if len(widths) != num_layers:
+        low, high = (middle, high) if count(scaled(middle)) <= num_parameters else (low, middle)
+    base = scaled(low)
+    candidates = [base]
+    for start in range(len(base)):
+        for end in range(start + 1, len(base) + 1):
+            candidates.append([w + (start <= i < end) for i, w in enumerate(base)])
+    widths = min(candidates, key=lambda candidate: abs(count(candidate) - num_parameters))
+    if abs(count(widths) - num_parameters) > TOLERANCE * num_parameters:
         raise ValueError(
-            "`hidden_channels` must be one number or one per layer; "
-            f"got {len(widths)} for {num_layers} layers. Give {num_layers}, or change `num_layers`."
+            f"`num_parameters` must be met within {TOLERANCE:.0%}; widths {widths} give "
+            f"{count(widths)} parameters, not {num_parameters}. Ask for more, or use a smaller "
+            "group, kernel, number of layers or number of banks."
         )
-    for width in widths:
-        check_integer("hidden_channels", width)
     return widths

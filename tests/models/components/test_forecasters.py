@@ -1,190 +1,166 @@
+"""All networks that forecast velocity fields, those of e2forecasters.py too."""
+
+from functools import partial
+
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import nn
 
-from src.measures import equivariance_error
+from src.measures import equivariance_error, equivariance_errors
+from src.models.components.e2forecasters import E2CNNForecaster, RelaxedSteerableForecaster
 from src.models.components.forecasters import (
     CNNForecaster,
     GCNNForecaster,
     RelaxedGCNNForecaster,
     RelaxedTranslationForecaster,
 )
-from tests.helpers.equivariance import act, assert_equivariant
-from tests.helpers.forecasts import (
-    assert_counts_exactly,
-    assert_gradients_reach_all_parameters,
-    assert_learns,
-    assert_measures_work,
-    assert_not_linear,
-    assert_starts_near_the_last_frame,
-    frames,
-    num_parameters,
-)
+from src.models.components.gcnn import GroupBatchNorm
+from src.models.components.widths import count_parameters
+from tests.helpers.equivariance import assert_equivariant
 
-GROUP_NETWORKS = [GCNNForecaster, RelaxedGCNNForecaster]
-SMALL = {"num_inputs": 2, "hidden_channels": 3}
-
-
-def relaxed_translation(grid_size=(10, 10), **options):
-    return RelaxedTranslationForecaster(grid_size=grid_size, **options)
-
-
-NETWORKS = [CNNForecaster, relaxed_translation, *GROUP_NETWORKS]
-every_network = pytest.mark.parametrize("network", NETWORKS)
-every_group_network = pytest.mark.parametrize("network", GROUP_NETWORKS)
+STRICT = {"gcnn": GCNNForecaster, "e2cnn": E2CNNForecaster}
+RELAXED = {
+    "rgcnn": RelaxedGCNNForecaster,
+    "rgcnn, biases": partial(RelaxedGCNNForecaster, group_biases=True),
+    "rsteer": RelaxedSteerableForecaster,
+}
+PLAIN = {
+    "cnn": CNNForecaster,
+    "rtrans": partial(RelaxedTranslationForecaster, grid_size=(10, 10)),
+}
+NETWORKS = {**PLAIN, **STRICT, **RELAXED}
+every_network = pytest.mark.parametrize("name", NETWORKS)
+either_norm = pytest.mark.parametrize("norm", ["none", "batch"])
+VECTORS = {"input": "vector", "output": "vector"}
 
 
-@pytest.mark.parametrize("norm", ["none", "batch"])
+def make(name, **options):
+    torch.manual_seed(0)
+    return NETWORKS[name](**{"num_inputs": 2, "hidden_channels": 3, **options})
+
+
+def frames(num=3, num_inputs=2, size=10, dtype=torch.float32, seed=0):
+    """Random velocity fields [num, 2 num_inputs, size, size] of RMS 1."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(num, 2 * num_inputs, size, size, generator=generator, dtype=dtype)
+
+
+@either_norm
 @every_network
-def test_shapes(network, norm):
-    net = network(**SMALL, num_layers=4, norm=norm)
-    assert net(frames(num=5)).shape == (5, 2, 10, 10)
-    assert len(net.blocks) == 3
+def test_shapes_gradients_and_norms(name, norm):
+    net, x = make(name, num_layers=4, norm=norm, hidden_channels=[2, 5, 4]), frames()
+    y = net(x)
+    assert [block[0].out_channels for block in net.blocks] == [2, 5, 4]
+    assert y.shape == (3, 2, 10, 10)
+    assert torch.equal(x, frames()), "the input is not written to"
+    kinds = [type(module) for module in net.modules()]
+    assert kinds.count(nn.ELU) == 3
+    assert kinds.count(nn.BatchNorm2d if name in PLAIN else GroupBatchNorm) == 3 * (norm != "none")
+    F.mse_loss(y, frames(num_inputs=1, seed=5)).backward()
+    smallest = min(p.grad.abs().max() for p in net.parameters())
+    assert smallest > 1e-8, "gradients reach all parameters"
 
 
 @every_network
-def test_not_linear(network):
-    assert_not_linear(network(**SMALL))
+@torch.no_grad()
+def test_is_not_linear_and_adds_a_tenth_of_the_readout_to_the_last_frame(name):
+    """f(x + y) - f(0) differs from f(x) - f(0) + f(y) - f(0): not even affine."""
+    net, x, y = make(name), frames(seed=1), frames(seed=2)
+    at_zero = net(torch.zeros_like(x))
+    together, apart = net(x + y) - at_zero, net(x) + net(y) - 2 * at_zero
+    assert (together - apart).norm() > 1e-2 * (together - (x + y)[:, -2:]).norm()
+    torch.testing.assert_close(net(x), x[:, -2:] + 0.1 * make(name, residual=False)(x))
 
 
-@pytest.mark.parametrize("residual", [True, False])
-@pytest.mark.parametrize("norm", ["none", "batch"])
 @pytest.mark.parametrize("group", ["c4", "d4", "c8"])
-@every_group_network
-def test_vectors_turn_with_the_frames_at_the_start(network, group, norm, residual):
-    options = {"group": group, "norm": norm, "residual": residual}
-    assert_equivariant(network(**SMALL, **options).eval(), frames(), group, "vector", "vector")
+@pytest.mark.parametrize("name", [*STRICT, *RELAXED])
+def test_vectors_turn_with_the_frames_at_the_start(name, group):
+    for norm, residual in (("none", True), ("batch", False)):
+        net = make(name, group=group, norm=norm, residual=residual).eval()
+        assert_equivariant(net, frames(), group, "vector", "vector")
+    assert_equivariant(net.double(), frames(dtype=torch.float64), group, "vector", "vector")
 
 
-@every_group_network
-def test_vectors_turn_with_the_frames_in_double_precision(network):
-    net = network(**SMALL).double()
-    assert_equivariant(net, frames(dtype=torch.float64), "c4", "vector", "vector")
+@every_network
+@torch.no_grad()
+def test_only_relaxed_and_plain_networks_can_leave_the_symmetry(name):
+    net = make(name, residual=False)
+    for parameter in net.parameters():
+        parameter.add_(torch.randn_like(parameter), alpha=0.3)
+    error = equivariance_error(net, [frames()], "c4", **VECTORS)
+    assert (error < 1e-5) if name in STRICT else (error > 0.1)
 
 
-def test_group_biases_start_equivariant():
-    net = RelaxedGCNNForecaster(**SMALL, group_biases=True, norm="batch").eval()
-    assert_equivariant(net, frames(), "c4", "vector", "vector")
-
-
-@pytest.mark.parametrize("network", [CNNForecaster, relaxed_translation])
-def test_networks_without_a_group_are_not_equivariant_to_turns(network):
-    net = network(**SMALL, residual=False)
-    error = equivariance_error(net, [frames()], "c4", input="vector", output="vector")
-    assert error > 0.1
-
-
-def test_pictures_turned_without_their_vectors_do_not_give_turned_forecasts():
-    net = GCNNForecaster(**SMALL, residual=False)
-    error = equivariance_error(net, [frames()], "c4", input="scalar", output="scalar")
-    assert error > 0.1
-
-
-@pytest.mark.parametrize("network", [CNNForecaster, relaxed_translation])
-def test_equivariant_to_translation_away_from_the_walls(network):
+@pytest.mark.parametrize("name", PLAIN)
+@torch.no_grad()
+def test_networks_without_a_group_are_equivariant_to_translation_alone(name):
     """An output within 3 pixels of a wall sees padding; a shift by (2, 1) brings 2 more in."""
-    grid = {} if network is CNNForecaster else {"grid_size": (16, 16)}
-    net, x = network(**SMALL, num_layers=3, residual=False, **grid), frames(size=16)
-    with torch.no_grad():
-        shifted = net(x.roll((2, 1), (-2, -1)))
-        expected = net(x).roll((2, 1), (-2, -1))
+    options = {"grid_size": (16, 16)} if name == "rtrans" else {}
+    net, x = make(name, num_layers=3, residual=False, **options), frames(size=16)
+    shifted, expected = net(x.roll((2, 1), (-2, -1))), net(x).roll((2, 1), (-2, -1))
     inside = (..., slice(5, -3), slice(4, -3))
     torch.testing.assert_close(shifted[inside], expected[inside], rtol=1e-4, atol=1e-5)
     assert not torch.allclose(shifted, expected, rtol=1e-2)
 
 
-def test_relaxed_networks_can_leave_the_symmetry():
-    net = RelaxedGCNNForecaster(**SMALL, residual=False)
-    with torch.no_grad():
-        for name, parameter in net.named_parameters():
-            if name.endswith("relaxed_weights"):
-                parameter.add_(torch.randn_like(parameter))
-    assert equivariance_error(net, [frames()], "c4", input="vector", output="vector") > 0.1
-
-
 @every_network
-def test_measures(network):
-    assert_measures_work(network(**SMALL))
+def test_measures_see_every_block(name):
+    """And a frame turned without its vectors gives another forecast."""
+    net = make(name, residual=False)
+    errors = equivariance_errors(net, [frames()], "c4", **VECTORS)
+    assert list(errors.per_layer) == [f"blocks.{n}" for n in range(len(net.blocks))]
+    if name not in PLAIN:
+        assert max(errors.overall, *errors.per_layer.values()) < 1e-5
+    assert equivariance_error(net, [frames()], "c4", input="scalar", output="scalar") > 0.1
 
 
+@pytest.mark.parametrize("options", [{"kernel_size": 5}, {"group": "c3", "norm": "batch"}])
 @every_network
-def test_starts_near_the_last_frame(network):
-    net = network(num_inputs=2, hidden_channels=8)
-    assert_starts_near_the_last_frame(net)
+def test_equal_number_of_parameters(name, options):
+    if name in PLAIN:
+        options = {key: value for key, value in options.items() if key != "group"}
+    net = make(name, num_parameters=60_000, **options)
+    assert count_parameters(net) == pytest.approx(60_000, rel=0.03)
 
 
-@pytest.mark.parametrize("norm", ["none", "batch"])
+@either_norm
 @every_network
-def test_gradients_reach_all_parameters(network, norm):
-    assert_gradients_reach_all_parameters(network(**SMALL, norm=norm))
+def test_the_counted_number_of_parameters_is_the_real_one(monkeypatch, name, norm):
+    counted = []
+
+    def resolve(hidden_channels, num_layers, num_parameters, count):
+        counted.append(count([3, 1, 4, 2]))
+        return [3, 1, 4, 2]
+
+    monkeypatch.setattr("src.models.components.forecasters.resolve_widths", resolve)
+    assert [count_parameters(make(name, num_inputs=3, norm=norm))] == counted
 
 
-@every_network
-def test_learns(network):
-    assert_learns(lambda: network(**SMALL))
-
-
-@pytest.mark.parametrize("kernel_size", [3, 5])
-@pytest.mark.parametrize("norm", ["none", "batch"])
-@every_network
-def test_equal_number_of_parameters(network, norm, kernel_size):
-    net = network(num_parameters=40_000, norm=norm, kernel_size=kernel_size)
-    assert num_parameters(net) == pytest.approx(40_000, rel=0.03)
-
-
-@pytest.mark.parametrize("group", ["c1", "c3", "c8", "d4"])
-@every_group_network
-def test_equal_number_of_parameters_for_any_group(network, group):
-    net = network(group=group, num_parameters=40_000)
-    assert num_parameters(net) == pytest.approx(40_000, rel=0.03)
-
-
-@pytest.mark.parametrize("norm", ["none", "batch"])
-@every_network
-def test_the_counted_number_of_parameters_is_the_real_one(monkeypatch, network, norm):
-    assert_counts_exactly(monkeypatch, lambda: network(num_inputs=3, norm=norm))
-
-
-def test_act_turns_vectors_as_the_design_says():
-    """The helper that the tests above rest on: element 1 takes (v0, v1) to (v1, -v0)."""
-    x = frames()[:, :2]
-    turned = torch.rot90(x, 1, (-2, -1))
-    expected = torch.stack([turned[:, 1], -turned[:, 0]], 1)
-    assert torch.equal(act(x, "c4", 1, "vector"), expected)
-
-
-@every_network
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("name", "options", "message"),
     [
-        ({"kernel_size": 4}, "`kernel_size` must be odd.*got 4. Use 3 or 5"),
-        ({"num_layers": 2}, "`num_layers` must be an integer of at least 3; got 2"),
-        ({"norm": "instance"}, "`norm` must be one of none, batch; got 'instance'"),
-        ({"num_parameters": 50}, "must be met within 3%; widths .* Ask for more"),
+        ("cnn", {"kernel_size": 4}, "`kernel_size` must be odd.*got 4. Use 3 or 5"),
+        ("rtrans", {"num_layers": 2}, "`num_layers` must be an integer of at least 3; got 2"),
+        ("rgcnn", {"norm": "instance"}, "`norm` must be one of none, batch; got 'instance'"),
+        ("rsteer", {"num_parameters": 50}, "must be met within 3%; widths .* Ask for more"),
+        ("cnn", {"num_inputs": 0}, "`num_inputs` must be an integer of at least 1; got 0"),
+        ("gcnn", {"hidden_channels": [4] * 5}, "one per hidden layer; got 5 for 4. Give 4"),
+        ("gcnn", {"group": "so2"}, "`group` must be 'cN'"),
+        ("e2cnn", {"group": "so2"}, "`group` must be 'cN'"),
+        ("rgcnn", {"num_filter_banks": 0}, "`num_filter_banks` must be an integer of at least 1"),
+        ("rtrans", {"num_filter_banks": 0}, "`num_filter_banks` must be an integer of at least 1"),
     ],
 )
-def test_bad_arguments(network, options, message):
+def test_bad_arguments(name, options, message):
     with pytest.raises(ValueError, match=message):
-        network(**options)
+        make(name, **options)
 
 
-@every_group_network
-def test_unknown_group(network):
-    with pytest.raises(ValueError, match="`group` must be 'cN'"):
-        network(group="so2")
-
-
-@pytest.mark.parametrize("network", [RelaxedGCNNForecaster, relaxed_translation])
-def test_zero_banks(network):
-    with pytest.raises(ValueError, match="`num_filter_banks` must be an integer of at least 1"):
-        network(num_filter_banks=0)
-
-
-@every_network
-def test_wrong_input(network):
-    with pytest.raises(ValueError, match=r"must have the shape \[B, 4, H, W\] \(2 frames"):
-        network(**SMALL)(torch.randn(2, 3, 10, 10))
-
-
-def test_frames_of_another_size_than_the_maps():
-    with pytest.raises(ValueError, match=r"10.*got .*12"):
-        relaxed_translation(**SMALL)(torch.randn(2, 4, 12, 12))
+@pytest.mark.parametrize("shape", [(2, 4, 8, 8), (6, 8, 8), (2, 3, 2, 8, 8), (2, 6, 8, 8)])
+def test_wrong_input(shape):
+    message = r"shape \[B, 6, H, W\] \(3 frames.*got .*`num_inputs`"
+    if shape == (2, 6, 8, 8):  # of another size than the maps
+        message = r"\[B, 6, 10, 10\].*got \[2, 6, 8, 8\]"
+    with pytest.raises(ValueError, match=message):
+        make("rtrans", num_inputs=3)(torch.randn(shape))

@@ -1,16 +1,13 @@
 """Strict and relaxed group convolutions, and what networks of them need."""
 
 from src.models.components.gcnn.caching import kernels_built_once
-from src.models.components.gcnn.convolution.relaxed_rotation import RelaxedGroupConv
-from src.models.components.gcnn.convolution.rotation import GroupConv
+from src.models.components.gcnn.convolution.rotation import GroupConv, RelaxedGroupConv
 from src.models.components.gcnn.groups import Group, make_group
 from src.models.components.gcnn.kernels import kernel_transform
-from src.models.components.gcnn.lifting.relaxed_rotation import RelaxedLiftingConv
-from src.models.components.gcnn.lifting.rotation import LiftingConv
+from src.models.components.gcnn.lifting.rotation import LiftingConv, RelaxedLiftingConv
 from src.models.components.gcnn.norm import GroupBatchNorm
 from src.models.components.gcnn.pooling import GroupPool, SpatialPool
-from src.models.components.gcnn.readout.relaxed_rotation import RelaxedVectorReadout
-from src.models.components.gcnn.readout.rotation import VectorReadout
+from src.models.components.gcnn.readout.rotation import RelaxedVectorReadout, VectorReadout
 from src.models.components.gcnn.relaxed import RelaxedLayer
 
 __all__ = [

@@ -17,20 +17,26 @@ def transform_image(
 
     Args:
         x: [..., H, W].
-        group: a group or its name.
         element: index g.
         interpolation: ``"nearest"``, ``"bilinear"`` or ``"bicubic"``, for inexact elements.
-
-    Returns:
-        [..., H, W], or [..., W, H] for an exact element that swaps the axes.
-
-    Raises:
-        IndexError: no element of that index.
     """
     group = make_group(group)
-    if group.is_exact(element):
-        return _permute_pixels(x, group.matrices[element])
-    return _interpolate(x, group.matrices[group.inverse[element]], interpolation)
+    if group.is_exact(element):  # a signed permutation of the (column, row) axes
+        source = group.matrices[element].t()  # output coordinate -> input coordinate
+        if source[0, 0] == 0:  # the input's column follows the output's row
+            x, source = x.transpose(-2, -1), source.flip(0)
+        dims = [dim for dim, sign in ((-1, source[0, 0]), (-2, source[1, 1])) if sign < 0]
+        return x.flip(dims) if dims else x
+    height, width = x.shape[-2:]
+    rows = torch.arange(height, dtype=torch.float64) - (height - 1) / 2
+    columns = torch.arange(width, dtype=torch.float64) - (width - 1) / 2
+    row, column = torch.meshgrid(rows, columns, indexing="ij")
+    source = group.matrices[group.inverse[element]]
+    grid = torch.stack([column, row], -1) @ source.t()  # in pixels from the centre
+    grid = grid / torch.tensor([width / 2, height / 2], dtype=torch.float64)
+    images = x.reshape(1, -1, height, width)
+    turned = F.grid_sample(images, grid[None].to(x), interpolation, "zeros", align_corners=False)
+    return turned.view(x.shape)
 
 
 def transform_feature_map(
@@ -53,25 +59,3 @@ def transform_vector_field(
     turned = transform_image(x, group, element, interpolation).unflatten(1, (-1, 2))
     rho = group.matrices[element].to(turned)
     return torch.einsum("ij,bcjhw->bcihw", rho, turned).flatten(1, 2)
-
-
-def _permute_pixels(x: Tensor, matrix: Tensor) -> Tensor:
-    """Apply a signed permutation of the (column, row) axes to the last two axes of x."""
-    source = matrix.t()  # output coordinate -> input coordinate
-    if source[0, 0] == 0:  # the input's column follows the output's row
-        x, source = x.transpose(-2, -1), source.flip(0)
-    dims = [dim for dim, sign in ((-1, source[0, 0]), (-2, source[1, 1])) if sign < 0]
-    return x.flip(dims) if dims else x
-
-
-def _interpolate(x: Tensor, source: Tensor, interpolation: str) -> Tensor:
-    """Sample x at source @ (column, row), both measured from the centre in pixels."""
-    height, width = x.shape[-2:]
-    rows = torch.arange(height, dtype=torch.float64) - (height - 1) / 2
-    columns = torch.arange(width, dtype=torch.float64) - (width - 1) / 2
-    row, column = torch.meshgrid(rows, columns, indexing="ij")
-    grid = torch.stack([column, row], -1) @ source.t()
-    grid = grid / torch.tensor([width / 2, height / 2], dtype=torch.float64)
-    images = x.reshape(1, -1, height, width)
-    turned = F.grid_sample(images, grid[None].to(x), interpolation, "zeros", align_corners=False)
-    return turned.view(x.shape)

@@ -1,4 +1,4 @@
-"""Expanded kernels that are built once and used often, and never after a parameter changed."""
+"""Convolutions with expanded kernels, which are built once and used until a parameter changes."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -7,20 +7,19 @@ import torch
 from torch import Tensor, nn
 from torch.func import debug_unwrap
 
+from src.checks import check_choice, check_integer, check_shape
+from src.models.components.gcnn.groups import FIELD_TYPES, Group, make_group
+from src.models.components.gcnn.kernels import check_kernel_size
+
 
 class KernelCache:
     """The expanded kernel of one layer, with what it was built from.
 
-    A kept kernel is handed out again only while
-
-    - it may be kept at all: no gradient flows to the parameters, or `kernels_built_once` says
-      that one forward pass is under way, and no compiler or exporter is tracing;
-    - the layer's parameters are the same objects (`torch.func.functional_call` swaps them), with
-      the same values as when it was built, which are compared one by one: version counters miss
-      edits through ``.data``;
-    - autocast is as it was.
-
-    Copies and pickles of a layer start with an empty cache.
+    It is kept where no gradient flows to the parameters, or `kernels_built_once` says that one
+    forward pass is under way, and no compiler or exporter is tracing. It is used again while
+    autocast is as it was and the parameters are the same objects (`torch.func.functional_call`
+    swaps them) with the same values, compared one by one: version counters miss edits through
+    ``.data``. Copies and pickles of a layer start with an empty cache.
     """
 
     def __init__(self) -> None:
@@ -35,29 +34,24 @@ class KernelCache:
         self._mode: tuple = ()
 
     def get(self, parameters: tuple[Tensor, ...], build: Callable[[], Tensor]) -> Tensor:
-        """The kernel of these parameters: the kept one, or a new one.
-
-        Args:
-            parameters: what ``build`` makes the kernel from.
-            build: returns the kernel.
-        """
+        """The kernel that ``build`` makes from these parameters: the kept one, or a new one."""
         if torch.compiler.is_compiling():
             return build()
-        if not self._may_keep(parameters):
+        differentiable = torch.is_grad_enabled() and any(p.requires_grad for p in parameters)
+        if not all(type(p) is nn.Parameter for p in parameters) or (
+            differentiable and not self.once
+        ):
             self.clear()
             return build()
         if not self._is_current(parameters):
             kernel = build()
             if debug_unwrap(kernel) is not kernel:  # of a transform of torch.func, and ends with it
                 return kernel
-            self._keep(parameters, kernel)
+            self._kernel, self._parameters, self._mode = kernel, parameters, _mode(parameters[0])
+            self._values = tuple(p.detach().clone() for p in parameters)
+            if kernel.requires_grad:  # a graph serves one backward pass
+                kernel.register_hook(lambda _: self.clear())
         return self._kernel
-
-    def _may_keep(self, parameters: tuple[Tensor, ...]) -> bool:
-        if not all(type(p) is nn.Parameter for p in parameters):
-            return False
-        differentiable = torch.is_grad_enabled() and any(p.requires_grad for p in parameters)
-        return self.once or not differentiable
 
     def _is_current(self, parameters: tuple[Tensor, ...]) -> bool:
         if self._kernel is None or self._mode != _mode(parameters[0]):
@@ -65,20 +59,81 @@ class KernelCache:
         same = all(a is b for a, b in zip(parameters, self._parameters))
         return same and all(map(torch.equal, parameters, self._values))
 
-    def _keep(self, parameters: tuple[Tensor, ...], kernel: Tensor) -> None:
-        self._kernel, self._parameters, self._mode = kernel, parameters, _mode(parameters[0])
-        self._values = tuple(p.detach().clone() for p in parameters)
-        if kernel.requires_grad:  # a graph serves one backward pass
-            kernel.register_hook(self._clear_after_backward)
-
-    def _clear_after_backward(self, grad: Tensor) -> None:
-        self.clear()
-
-    def __deepcopy__(self, memo: dict) -> "KernelCache":
-        return KernelCache()
-
     def __reduce__(self) -> tuple:
         return KernelCache, ()
+
+
+def _mode(parameter: Tensor) -> tuple:
+    """What else a kernel depends on: gradients recorded or not, and autocast."""
+    device = parameter.device.type
+    autocast = torch.is_autocast_enabled(device)
+    dtype = torch.get_autocast_dtype(device) if autocast else None
+    return torch.is_grad_enabled(), torch.is_inference_mode_enabled(), dtype
+
+
+class ExpandedConv(nn.Module):
+    """A convolution on a group whose kernel is expanded from fewer parameters, ``weight``.
+
+    Subclasses define ``expanded_kernel()``, the ordinary convolution weight [O output fibre,
+    I input fibre, k, k], and ``exact_constants()``, the buffers it uses, by name, in float64.
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        group: str | Group,
+        in_type: str,
+        out_type: str,
+    ) -> None:
+        super().__init__()
+        check_integer("in_channels", in_channels)
+        check_integer("out_channels", out_channels)
+        check_kernel_size(kernel_size)
+        check_choice("in_type", in_type, FIELD_TYPES)
+        check_choice("out_type", out_type, FIELD_TYPES)
+        self.group = make_group(group)
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.kernel_size = kernel_size
+        self.in_type = in_type
+        self.out_type = out_type
+        self.kernel_cache = KernelCache()
+
+    def expanded_bias(self) -> Tensor | None:
+        """The ordinary convolution bias [O output fibre], or None."""
+        if self.bias is None:
+            return None
+        return self.bias.repeat_interleave(self.group.fibre_size(self.out_type))
+
+    def kernel_parameters(self) -> tuple[Tensor, ...]:
+        """What ``expanded_kernel`` is built from."""
+        return (self.weight,)
+
+    def current_kernel(self) -> Tensor:
+        """`expanded_kernel`, built anew only if it may have changed: see `KernelCache`."""
+        return self.kernel_cache.get(self.kernel_parameters(), self.expanded_kernel)
+
+    def check_input(self, x: Tensor) -> None:
+        """Raise ValueError unless ``x`` holds the fields that the layer takes."""
+        fibre = self.group.fibre_size(self.in_type)
+        regular = self.in_type == "regular"
+        channels = (self.in_channels, fibre) if regular else (self.in_channels * fibre,)
+        meaning = f"{self.in_channels} {self.in_type} channels, group {self.group.name}"
+        fix = "Change `in_channels`, `in_type` or `group` of this layer, or the layer before it."
+        check_shape(self, x, ("B", *channels, "H", "W"), meaning, fix)
+
+    def _apply(self, fn, recurse=True):
+        """Convert the constants from double precision when dtype or device changes."""
+        super()._apply(fn, recurse)
+        for name, exact in self.exact_constants().items():
+            setattr(self, name, exact.to(getattr(self, name)))
+        self.kernel_cache.clear()
+        return self
 
 
 @contextmanager
@@ -86,13 +141,9 @@ def kernels_built_once(network: nn.Module) -> Iterator[None]:
     """Within this context each layer builds its kernel once, however often it is applied.
 
     For training steps that apply a network several times, as a rollout does: gradients of all
-    applications add up in the one kernel before they flow to the parameters. Without gradients
-    the context is not needed: layers then keep their kernels by themselves.
-
-    Args:
-        network: any module; its group layers take part.
+    applications add up in the one kernel before they flow to the parameters.
     """
-    caches = [m.kernel_cache for m in network.modules() if hasattr(m, "kernel_cache")]
+    caches = [m.kernel_cache for m in network.modules() if isinstance(m, ExpandedConv)]
     outer = [cache.once for cache in caches]
     for cache in caches:
         cache.once = True
@@ -103,11 +154,3 @@ def kernels_built_once(network: nn.Module) -> Iterator[None]:
             cache.once = once
             if not once:
                 cache.clear()
-
-
-def _mode(parameter: Tensor) -> tuple:
-    """What else a kernel depends on: gradients recorded or not, and autocast."""
-    device = parameter.device.type
-    autocast = torch.is_autocast_enabled(device)
-    dtype = torch.get_autocast_dtype(device) if autocast else None
-    return torch.is_grad_enabled(), torch.is_inference_mode_enabled(), dtype

@@ -1,21 +1,21 @@
 """Finite subgroups of O(2): their elements as matrices, their Cayley table, their inverses."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
-_NAME = re.compile(r"^([cd])([1-9]\d*)$")
+FIELD_TYPES = ("scalar", "vector", "regular")  # one number, a vector, a number per element
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Group:
     """A finite group of orthogonal matrices that acts on pixel coordinates.
 
     Attributes:
-        name: e.g. ``"c4"``.
+        name: e.g. ``"c4"``; groups of one name are equal.
         order: number of elements |G|; element 0 is the identity.
         matrices: [|G|, d, d], float64; ``matrices[g]`` acts on coordinates in the order of a
             vector field's components: (column, row), both increasing with the index.
@@ -25,31 +25,23 @@ class Group:
 
     name: str
     order: int
-    matrices: Tensor
-    cayley: Tensor
-    inverse: Tensor
+    matrices: Tensor = field(compare=False, repr=False)
+    cayley: Tensor = field(compare=False, repr=False)
+    inverse: Tensor = field(compare=False, repr=False)
 
     def is_exact(self, element: int) -> bool:
         """Whether the element maps the pixel grid to itself (quarter turns, mirror images)."""
         matrix = self.matrices[element]
         return bool(torch.equal(matrix, matrix.round()))
 
+    def fibre_size(self, field_type: str) -> int:
+        """Numbers that a field of one of the `FIELD_TYPES` holds at each pixel."""
+        return {"scalar": 1, "vector": 2, "regular": self.order}[field_type]
+
     def regular_representation(self) -> Tensor:
         """Permutation matrices [|G|, |G|, |G|], float64: g moves the entry at h to gh."""
-        columns = torch.arange(self.order)
-        matrices = torch.zeros(self.order, self.order, self.order, dtype=torch.float64)
-        for g in range(self.order):
-            matrices[g, self.cayley[g], columns] = 1
-        return matrices
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Group) and self.name == other.name
-
-    def __hash__(self) -> int:
-        return hash(self.name)
-
-    def __repr__(self) -> str:
-        return f"Group({self.name!r}, order={self.order})"
+        moved = self.cayley[:, None, :] == torch.arange(self.order)[:, None]
+        return moved.double()
 
 
 def make_group(group: str | Group) -> Group:
@@ -57,17 +49,11 @@ def make_group(group: str | Group) -> Group:
 
     ``cN``: rotations; element a turns by 2 pi a / N, counter-clockwise on the displayed image.
     ``dN``: rotations and reflections; element a + N m mirrors left-right (flips the last axis)
-    m times, then turns by 2 pi a / N.
-
-    Args:
-        group: ``"c1"``, ``"c2"``, ... or ``"d1"``, ``"d2"``, ... or a ``Group``.
-
-    Raises:
-        ValueError: if the name is none of these.
+    m times, then turns by 2 pi a / N. N = 1, 2, 3, ...; ValueError for other names.
     """
     if isinstance(group, Group):
         return group
-    match = _NAME.match(group) if isinstance(group, str) else None
+    match = re.match(r"^([cd])([1-9]\d*)$", group) if isinstance(group, str) else None
     if match is None:
         raise ValueError(
             "`group` must be 'cN' (N rotations) or 'dN' (N rotations and their mirror images) "
@@ -78,36 +64,22 @@ def make_group(group: str | Group) -> Group:
 
 @lru_cache(maxsize=64)
 def _planar_group(kind: str, num_rotations: int) -> Group:
-    matrices = _rotation_matrices(num_rotations)
+    """Matrices in (column, row) coordinates; those of quarter turns are exact integers."""
+    angles = 2 * torch.pi * torch.arange(num_rotations, dtype=torch.float64) / num_rotations
+    cos, sin = angles.cos(), angles.sin()
+    matrices = torch.stack([torch.stack([cos, sin], -1), torch.stack([-sin, cos], -1)], -2)
+    quarter = 4 * torch.arange(num_rotations) % num_rotations == 0
+    matrices[quarter] = matrices[quarter].round() + 0.0  # no -0.0
     if kind == "d":
         mirror = torch.tensor([[-1.0, 0.0], [0.0, 1.0]], dtype=torch.float64)
         matrices = torch.cat([matrices, matrices @ mirror])
     return group_from_matrices(f"{kind}{num_rotations}", matrices)
 
 
-def _rotation_matrices(num_rotations: int) -> Tensor:
-    """Turn by 2 pi a / N in (column, row) coordinates; quarter turns are exact integers."""
-    angles = 2 * torch.pi * torch.arange(num_rotations, dtype=torch.float64) / num_rotations
-    cos, sin = angles.cos(), angles.sin()
-    matrices = torch.stack([torch.stack([cos, sin], -1), torch.stack([-sin, cos], -1)], -2)
-    quarter = 4 * torch.arange(num_rotations) % num_rotations == 0
-    matrices[quarter] = matrices[quarter].round() + 0.0  # no -0.0
-    return matrices
-
-
 def group_from_matrices(name: str, matrices: Tensor, tolerance: float = 1e-9) -> Group:
-    """Build the group whose elements are the given matrices, closed under multiplication.
+    """Build the group whose elements are the matrices [|G|, d, d], float64, the identity first.
 
-    The Cayley table follows from matching every product with an element, so any finite group
-    of orthogonal d x d matrices will do.
-
-    Args:
-        name: the group's name.
-        matrices: [|G|, d, d], float64, the identity first.
-        tolerance: largest difference of entries at which two matrices count as equal.
-
-    Raises:
-        ValueError: if a product is not among the elements, or the identity is not the first.
+    ValueError unless each product differs from an element by at most ``tolerance`` per entry.
     """
     order, dim = matrices.shape[0], matrices.shape[-1]
     if not torch.equal(matrices[0], torch.eye(dim, dtype=matrices.dtype)):

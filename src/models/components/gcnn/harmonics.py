@@ -16,20 +16,15 @@ def harmonic_transform(matrices: Tensor, pixels: Tensor, radius: int) -> Tensor:
 
     R_g turns (or mirrors) their coefficients exactly, B^+ is the pseudo-inverse. T_e is the
     projection on kernels that the basis can represent, and T_g T_h = T_gh for all elements.
-    Where g maps the grid to itself T_g is the permutation of the projection.
 
     Frequencies stop at r + 1, on the outermost ring at r - 1 (at least 1, and 0 on the centre):
-    faster ones alias on the pixel grid. Widths are 0.5, and 0.4 on the outermost ring, which
-    must fall off before the corners. Both were chosen by the error of turning by one step of C8
-    and C16 (`scripts/benchmark_equivariance.py`).
+    faster ones alias on the pixel grid. Widths are 0.5, and 0.4 on the outermost ring. Both were
+    chosen by `scripts/benchmark_equivariance.py`.
 
     Args:
         matrices: [|G|, 2, 2], g^-1 for every element.
         pixels: [k^2, 2], (column, row) from the centre.
         radius: k // 2.
-
-    Returns:
-        [|G|, k^2, k^2], float64.
 
     Reference: M. Weiler, F. Hamprecht, M. Storath, Learning Steerable Filters for Rotation
     Equivariant CNNs, CVPR 2018.

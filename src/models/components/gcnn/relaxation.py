@@ -7,6 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from src.checks import check_number
+from src.models.components.gcnn.caching import ExpandedConv
+
 
 class Relaxable(nn.Module):
     r"""Mixin of every relaxed layer: how much of its weights' departures from strict it uses.
@@ -16,12 +19,11 @@ class Relaxable(nn.Module):
     stands in place of the weights w wherever the layer uses them, with w_bar their mean over what
     a strict layer shares them over (a group's elements, or positions). At theta = 1 the layer is
     free; at theta = 0 it is exactly strict: all the weights it uses are equal to the last bit.
-    The gradient reaches departures from the mean times theta, and the mean in full, so at
-    theta = 0 a loss moves no departure (an optimizer's momentum still may).
+    The gradient reaches departures from the mean times theta, and the mean in full. Subclasses
+    define ``effective_weights``, ``relaxation_penalty`` and ``relaxed_weight_error``.
 
     Attributes:
-        relaxation: theta, a tensor without axes, or None: free, at no cost. Set it by
-            `set_relaxation`. It is not in ``state_dict``.
+        relaxation: theta, a tensor without axes, or None: free, at no cost. Not in ``state_dict``.
 
     Reference: S. Pertigkiozoglou, E. Chatzipantazis, S. Trivedi, K. Daniilidis, Improving
     Equivariant Model Training via Constraint Relaxation, NeurIPS 2024.
@@ -43,18 +45,27 @@ class Relaxable(nn.Module):
         return torch.lerp(mean, weights, self.relaxation.to(weights.dtype))
 
 
+class PositionRelaxed(Relaxable):
+    """Mixin of relaxed layers whose weights [..., H, W] depend on the position."""
+
+    def relaxation_penalty(self) -> Tensor:
+        """Mean |difference| of weights at neighbouring positions, along rows and columns, or 0."""
+        w = self.effective_weights()
+        along_columns = (w[..., 1:, :] - w[..., :-1, :]).abs()
+        along_rows = (w[..., :, 1:] - w[..., :, :-1]).abs()
+        pairs = along_columns.numel() + along_rows.numel()
+        return (along_columns.sum() + along_rows.sum()) / max(pairs, 1)
+
+    def relaxed_weight_error(self) -> Tensor:
+        """`relaxation_penalty` over the mean |weight|; zero exactly when strict."""
+        return relative_to_mean(self.relaxation_penalty(), self.effective_weights())
+
+
 def set_relaxation(network: nn.Module, theta: float | None) -> None:
-    """Set theta of all relaxed layers of a network, see `Relaxable`.
+    """Set theta of all relaxed layers of a network, from 0 (strict) to 1, or None: free.
 
     Where a layer has a theta already its number is replaced in place, so that a compiled network
-    is not compiled anew. Kernels that layers keep are forgotten.
-
-    Args:
-        network: a network, or a layer.
-        theta: from 0 (strict) to 1 (free), or None (free, without any cost).
-
-    Raises:
-        TypeError, ValueError: if theta is no such number, or there is no relaxed layer for one.
+    is not compiled anew. ValueError if there is no relaxed layer for a theta.
     """
     check_relaxation(theta)
     layers = relaxed_layers(network)
@@ -64,20 +75,20 @@ def set_relaxation(network: nn.Module, theta: float | None) -> None:
             f"...); got {type(network).__name__} without any. Use a relaxed network, such as "
             "model=rgcnn, or model.relaxation=null."
         )
-    for layer in layers.values():
-        _set(layer, theta)
+    with torch.inference_mode(False), torch.no_grad():  # a tensor that training can use later
+        for layer in layers.values():
+            if theta is None or layer.relaxation is None:
+                weight = layer.weight
+                layer.relaxation = None if theta is None else weight.new_full((), theta)
+            else:
+                layer.relaxation.fill_(theta)
+            if isinstance(layer, ExpandedConv):
+                layer.kernel_cache.clear()
 
 
 @contextmanager
 def relaxed_by(network: nn.Module, theta: float | None) -> Iterator[nn.Module]:
-    """A network at another theta; on leaving, each of its layers has its own back.
-
-    Yields:
-        The network.
-
-    Raises:
-        TypeError, ValueError: as `set_relaxation`.
-    """
+    """Yield the network at another theta, then give each of its layers its own back."""
     layers = relaxed_layers(network).values()
     before = [layer.relaxation for layer in layers]
     try:
@@ -88,7 +99,8 @@ def relaxed_by(network: nn.Module, theta: float | None) -> Iterator[nn.Module]:
     finally:
         for layer, relaxation in zip(layers, before):
             layer.relaxation = relaxation
-            _forget_kernel(layer)
+            if isinstance(layer, ExpandedConv):
+                layer.kernel_cache.clear()
 
 
 def relaxed_layers(network: nn.Module) -> dict[str, Relaxable]:
@@ -116,16 +128,9 @@ def relaxation_penalty(network: nn.Module) -> Tensor:
 
     The first for layers relaxed over a group (`RelaxedLayer`), with w the relaxed weights
     [L, |G|] and g, h over all ordered pairs of elements; group biases [O, |G|] add a sum of the
-    same kind. The second for weights that depend on the position (`RelaxedTranslationConv`, over
-    the picture; `RelaxedSteerableConv`, over the kernel), with y and z neighbouring pixels along
-    rows and columns. Neither is squared: the gradient does not fade as the weights come
-    together, so a large enough factor makes them exactly equal. (An L1 distance, as a lasso's.)
-
-    Args:
-        network: any module; a module without relaxed layers has the penalty 0.
-
-    Returns:
-        A scalar, differentiable with respect to the relaxed weights.
+    same kind. The second for weights that depend on the position (`PositionRelaxed`), with y and
+    z neighbouring pixels along rows and columns. Neither is squared: the gradient does not fade
+    as the weights come together. Without relaxed layers the penalty is 0.
     """
     total = next(network.parameters(), torch.empty(0)).new_zeros(())
     for layer in relaxed_layers(network).values():
@@ -134,22 +139,10 @@ def relaxation_penalty(network: nn.Module) -> Tensor:
 
 
 def check_relaxation(theta: object) -> None:
-    """Raise unless ``theta`` is None or a number from 0 to 1.
-
-    Raises:
-        TypeError, ValueError: with the rule, the value and a fix.
-    """
-    message = (
-        "`relaxation`, the part of their departures that relaxed layers use, must be a number "
-        f"from 0 (strict) to 1 (free), or null; got {theta!r}. Use model.relaxation=null for free "
-        "layers, or e.g. model.relaxation=0.5."
-    )
-    if theta is None:
-        return
-    if not isinstance(theta, int | float) or isinstance(theta, bool):
-        raise TypeError(message)
-    if not 0 <= theta <= 1:
-        raise ValueError(message)
+    """Raise ValueError unless ``theta`` is None or a number from 0 (strict) to 1 (free)."""
+    if theta is not None:
+        fix = "model.relaxation=null for free layers, or e.g. model.relaxation=0.5"
+        check_number("relaxation", theta, 0, 1, fix)
 
 
 def pairwise_differences(weights: Tensor) -> Tensor:
@@ -157,33 +150,6 @@ def pairwise_differences(weights: Tensor) -> Tensor:
     return (weights[..., :, None] - weights[..., None, :]).abs()
 
 
-def mean_neighbour_difference(maps: Tensor) -> Tensor:
-    """Mean |w(y) - w(z)| over all maps [..., H, W] and pairs of pixels next to each other.
-
-    Pairs along rows and along columns count alike; zero where there is a single pixel.
-    """
-    along_columns = (maps[..., 1:, :] - maps[..., :-1, :]).abs()
-    along_rows = (maps[..., :, 1:] - maps[..., :, :-1]).abs()
-    pairs = along_columns.numel() + along_rows.numel()
-    return (along_columns.sum() + along_rows.sum()) / max(pairs, 1)
-
-
 def relative_to_mean(difference: Tensor, weights: Tensor) -> Tensor:
     """``difference`` over the mean |w|; zero for a difference of zero, whatever the weights."""
     return difference / weights.abs().mean().clamp_min(torch.finfo(weights.dtype).tiny)
-
-
-def _set(layer: Relaxable, theta: float | None) -> None:
-    with torch.inference_mode(False), torch.no_grad():  # a tensor that training can use later
-        if theta is None or layer.relaxation is None:
-            weight = layer.weight
-            layer.relaxation = None if theta is None else weight.new_full((), theta)
-        else:
-            layer.relaxation.fill_(theta)
-    _forget_kernel(layer)
-
-
-def _forget_kernel(layer: Relaxable) -> None:
-    """A kept kernel is one of the theta before."""
-    if hasattr(layer, "kernel_cache"):
-        layer.kernel_cache.clear()

@@ -1,4 +1,6 @@
-"""What every relaxed layer has: filter banks and the weights that mix them per group element."""
+"""What every layer relaxed over a group has: filter banks, mixed with weights per element."""
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,11 +17,14 @@ class RelaxedLayer(Relaxable):
     replaces the strict layer's psi wherever element g needs it. T_g is linear, so the banks are
     mixed before they are turned and the bank of turned filters is never built. All weights
     start at one: a new layer is exactly equivariant. Group biases add d_o(g) to the bias b_o of
-    output channel o, and start at zero. At a `relaxation` theta below 1 both stand nearer to
-    their means over the group, see `Relaxable`; every method below is of those weights.
+    output channel o, and start at zero. Every method uses the weights at theta, see `Relaxable`.
+
+    Args:
+        num_filter_banks: L.
+        group_biases: whether to add group biases.
 
     Attributes:
-        weight: [L, ...], the banks, each shaped as the strict layer's weight.
+        weight: [L, ...], the banks, such as [L, O, I, |G|, k, k] for `RelaxedGroupConv`.
         relaxed_weights: [L, |G|], w_l(g).
         group_biases: [O, |G|], d_o(g), or None.
 
@@ -27,10 +32,12 @@ class RelaxedLayer(Relaxable):
     Symmetric Dynamics, ICML 2022; group biases: RREConv, AAAI 2025.
     """
 
-    def _make_banks(self, num_filter_banks: int, group_biases: bool = False) -> None:
-        """Give each of the layer's L banks the shape its strict ``weight`` has now."""
+    def __init__(
+        self, *args: Any, num_filter_banks: int = 1, group_biases: bool = False, **options: Any
+    ) -> None:
         check_integer("num_filter_banks", num_filter_banks)
-        self.num_filter_banks = num_filter_banks
+        super().__init__(*args, **options)
+        self.num_filter_banks = self._num_summands = num_filter_banks
         self.weight = nn.Parameter(torch.empty(num_filter_banks, *self.weight.shape))
         self.relaxed_weights = nn.Parameter(torch.ones(num_filter_banks, self.group.order))
         zeros = torch.zeros(self.out_channels, self.group.order)
@@ -38,18 +45,20 @@ class RelaxedLayer(Relaxable):
         self.reset_parameters()
 
     def effective_weights(self) -> Tensor:
-        """[L, |G|]: w_bar_l + theta (w_l(g) - w_bar_l), w_l(g) itself where theta is None."""
+        """[L, |G|]: w_bar_l + theta (w_l(g) - w_bar_l)."""
         return self._relaxed(self.relaxed_weights)
 
     def effective_biases(self) -> Tensor | None:
-        """[O, |G|]: d_bar_o + theta (d_o(g) - d_bar_o), or None without group biases."""
+        """[O, |G|]: d_bar_o + theta (d_o(g) - d_bar_o), or None."""
         return None if self.group_biases is None else self._relaxed(self.group_biases)
 
     def expanded_kernel(self) -> Tensor:
-        """W as an ordinary convolution weight: the strict layer's, of the mixed banks."""
-        if self.permutes:
-            return self._permute(self._mix_each_channel())
-        return self._turn_each(self.effective_weights().t() @ self.weight.flatten(1))
+        """The strict layer's, of the mixed banks."""
+        mixing = self.effective_weights().t()
+        if not self.permutes:
+            return self._turn_each(mixing @ self.weight.flatten(1))
+        banks = self.weight.flatten(2).transpose(0, 1)  # mixed for each output channel
+        return self._permute(torch.bmm(mixing.expand(self.out_channels, -1, -1), banks))
 
     def expanded_bias(self) -> Tensor | None:
         """The bias as an ordinary convolution's, [O |G|]: b_o + d_o(g); None without any."""
@@ -72,27 +81,22 @@ class RelaxedLayer(Relaxable):
         means = [pairwise_differences(w).mean() for w in self._weights_per_element()]
         return relative_to_mean(sum(means), self.effective_weights())
 
-    def _weights_per_element(self) -> list[Tensor]:
-        """All weights [..., |G|] that are constant over the group in a strict layer."""
-        weights = (self.effective_weights(), self.effective_biases())
-        return [w for w in weights if w is not None]
-
-    def _mix_each_channel(self) -> Tensor:
-        """psi_g for every output channel, [O, |G|, ...], the rest flat."""
-        banks = self.weight.flatten(2).transpose(0, 1)
-        return torch.bmm(self.effective_weights().t().expand(self.out_channels, -1, -1), banks)
-
-    def _exact_transform(self) -> Tensor:
-        """A_g, of two kernels at once where they are 3 x 3: products of 9 columns are slow."""
-        transform = super()._exact_transform()
-        size = transform.shape[-1]
-        if size != 9 or self.out_channels * self.in_channels * self.fibre_size % 2:
-            return transform
-        return torch.stack([torch.block_diag(t, t) for t in transform])
-
-    def _kernel_parameters(self) -> tuple[Tensor, ...]:
+    def kernel_parameters(self) -> tuple[Tensor, ...]:
         return self.weight, self.relaxed_weights
 
     def extra_repr(self) -> str:
         text = f"{super().extra_repr()}, num_filter_banks={self.num_filter_banks}"
         return text if self.group_biases is None else f"{text}, group_biases=True"
+
+    def _weights_per_element(self) -> list[Tensor]:
+        """All weights [..., |G|] that are constant over the group in a strict layer."""
+        weights = (self.effective_weights(), self.effective_biases())
+        return [w for w in weights if w is not None]
+
+    def _exact_transform(self) -> Tensor:
+        """A_g, of two kernels at once where they are 3 x 3: products of 9 columns are slow."""
+        transform = super()._exact_transform()
+        num_kernels = self.out_channels * self.in_channels * self.fibre_size
+        if transform.shape[-1] != 9 or num_kernels % 2:
+            return transform
+        return torch.stack([torch.block_diag(t, t) for t in transform])

@@ -1,4 +1,4 @@
-"""Group convolution: from feature map to feature map on the group."""
+"""Group convolutions, strict and relaxed: from feature map to feature map on the group."""
 
 from typing import Any
 
@@ -6,8 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from src.models.components.gcnn.base import GroupLayer, fibre_transform
-from src.models.components.gcnn.groups import Group
-from src.models.components.gcnn.permute import permute_rows
+from src.models.components.gcnn.relaxed import RelaxedLayer
 
 
 class GroupConv(GroupLayer):
@@ -16,9 +15,8 @@ class GroupConv(GroupLayer):
     .. math:: y_o(x, g) = b_o + \sum_{i, h, x'} W_{o,g,i,h}(x' - x)\, f_i(x', h),
               \qquad W_{o,g,i,h} = T_g \psi_{o,i,g^{-1}h}
 
-    Turning the input by r, f(r^-1 x, r^-1 h), turns the output the same way.
-
-    Args: `GroupLayer`'s.
+    Turning the input by r, f(r^-1 x, r^-1 h), turns the output the same way. Arguments are those
+    of `GroupLayer`, without ``in_type``.
 
     Shapes:
         input [B, I, |G|, H, W]; output [B, O, |G|, H', W']; ``weight`` [O, I, |G|, k, k].
@@ -26,28 +24,21 @@ class GroupConv(GroupLayer):
     Reference: T. Cohen, M. Welling, Group Equivariant Convolutional Networks, ICML 2016.
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int,
-        group: str | Group,
-        **options: Any,
-    ) -> None:
-        super().__init__(
-            in_channels, out_channels, kernel_size, group, in_type="regular", **options
-        )
+    def __init__(self, *sizes: Any, **options: Any) -> None:
+        super().__init__(*sizes, in_type="regular", **options)
         order = self.group.order
-        self.weight = nn.Parameter(
-            torch.empty(out_channels, in_channels, order, kernel_size, kernel_size)
-        )
-        if not self.permutes:
-            self._register_places()
+        shape = (self.out_channels, self.in_channels, order, self.kernel_size, self.kernel_size)
+        self.weight = nn.Parameter(torch.empty(shape))
+        if not self.permutes:  # where the kernel at (o, g, i, h) comes from, and goes back to
+            sizes = map(torch.arange, (self.out_channels, order, self.in_channels, order))
+            o, g, i, h = torch.meshgrid(*sizes, indexing="ij")
+            source = self._row(o, g, i, self.group.cayley[self.group.inverse[g], h]).flatten()
+            self.register_buffer("source", source, persistent=False)
+            self.register_buffer("target", source.argsort(), persistent=False)
         self.reset_parameters()
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, I, |G|, H, W] -> [B, O, |G|, H', W']."""
-        self._check_input(x, ("B", self.in_channels, self.group.order, "H", "W"))
+        self.check_input(x)
         return self._convolve(x.flatten(1, 2))
 
     def _exact_transform(self) -> Tensor:
@@ -68,18 +59,50 @@ class GroupConv(GroupLayer):
         rows = turned.reshape(-1, self.kernel_size**2)
         return self._as_conv_weight(permute_rows(rows, self.source, self.target))
 
-    def _register_places(self) -> None:
-        """Where the kernel at (o, g, i, h) comes from: T_g psi[o, i, g^-1 h], and back."""
-        order = self.group.order
-        o, g, i, h = torch.meshgrid(
-            *map(torch.arange, (self.out_channels, order, self.in_channels, order)),
-            indexing="ij",
-        )
-        source = self._row(o, g, i, self.group.cayley[self.group.inverse[g], h]).flatten()
-        self.register_buffer("source", source, persistent=False)
-        self.register_buffer("target", source.argsort(), persistent=False)
-
     def _row(self, o: Tensor, g: Tensor, i: Tensor, h: Tensor) -> Tensor:
         """Row of T_g psi[o, i, h] among the turned kernels, ordered (o, i, h, g)."""
         order = self.group.order
         return ((o * self.in_channels + i) * order + h) * order + g
+
+
+class RelaxedGroupConv(RelaxedLayer, GroupConv):
+    """`GroupConv` with W[o, g, i, h] = T_g sum_l w_l(g) psi_l[o, i, g^-1 h]: see `RelaxedLayer`."""
+
+    def _row(self, o: Tensor, g: Tensor, i: Tensor, h: Tensor) -> Tensor:
+        """Row of T_g psi_g[o, i, h] among the turned kernels, ordered (g, o, i, h)."""
+        return ((g * self.out_channels + o) * self.in_channels + i) * self.group.order + h
+
+
+def permute_rows(x: Tensor, source: Tensor, target: Tensor) -> Tensor:
+    """``x[source]`` for rows x [R, n], a permutation ``source`` [R] and its inverse ``target``.
+
+    Same values and gradients, but the backward pass copies rows instead of adding them up.
+    """
+    needs_gradient = torch.is_grad_enabled() and x.requires_grad
+    if torch.compiler.is_compiling() or not needs_gradient:
+        return x.index_select(0, source)
+    return _PermuteRows.apply(x, source, target)
+
+
+class _PermuteRows(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, source: Tensor, target: Tensor) -> Tensor:
+        return x.index_select(0, source)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output) -> None:
+        _, source, target = inputs
+        ctx.save_for_backward(source, target)
+        ctx.save_for_forward(source, target)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        source, target = ctx.saved_tensors
+        return _PermuteRows.apply(grad, target, source), None, None
+
+    @staticmethod
+    def jvp(ctx, tangent: Tensor, *_):
+        source, target = ctx.saved_tensors
+        return _PermuteRows.apply(tangent, source, target)

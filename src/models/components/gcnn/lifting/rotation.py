@@ -1,4 +1,4 @@
-"""Lifting convolution: from an image to a feature map on the group."""
+"""Lifting convolutions, strict and relaxed: from an image to a feature map on the group."""
 
 from typing import Any
 
@@ -7,9 +7,7 @@ from torch import Tensor, nn
 
 from src.checks import check_choice
 from src.models.components.gcnn.base import GroupLayer
-from src.models.components.gcnn.groups import Group
-
-IN_TYPES = ("scalar", "vector")
+from src.models.components.gcnn.relaxed import RelaxedLayer
 
 
 class LiftingConv(GroupLayer):
@@ -19,39 +17,28 @@ class LiftingConv(GroupLayer):
               \qquad W_{o,g,i} = \rho(g)\, T_g \psi_{o,i}
 
     with rho(g) = 1 for scalars and the element's matrix for vectors. Turning the input by h
-    turns the output and shifts its group axis: y(h^-1 x, h^-1 g).
-
-    Args:
-        in_channels: I, scalar channels, or vectors (the input then has 2 I channels, ordered
-            (i, component), component 0 along columns and component 1 along rows).
-        in_type: ``"scalar"`` or ``"vector"``.
-
-    The others are `GroupLayer`'s.
+    turns the output and shifts its group axis: y(h^-1 x, h^-1 g). Arguments are those of
+    `GroupLayer`, with ``in_type`` ``"scalar"`` or ``"vector"``. For vectors I counts vectors.
 
     Shapes:
-        input [B, I, H, W] or [B, 2 I, H, W]; output [B, O, |G|, H', W'];
-        ``weight`` [O, I, k, k] or [O, 2 I, k, k].
+        input [B, I, H, W] or [B, 2 I, H, W], ordered (i, component), component 0 along columns
+        and component 1 along rows; output [B, O, |G|, H', W']; ``weight`` [O, I, k, k] or
+        [O, 2 I, k, k].
 
     Reference: T. Cohen, M. Welling, Group Equivariant Convolutional Networks, ICML 2016.
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int,
-        group: str | Group,
-        *,
-        in_type: str = "scalar",
-        **options: Any,
-    ) -> None:
-        check_choice("in_type", in_type, IN_TYPES)
-        super().__init__(in_channels, out_channels, kernel_size, group, in_type=in_type, **options)
-        channels = in_channels * self.fibre_size
-        self.weight = nn.Parameter(torch.empty(out_channels, channels, kernel_size, kernel_size))
+    def __init__(self, *sizes: Any, in_type: str = "scalar", **options: Any) -> None:
+        check_choice("in_type", in_type, ("scalar", "vector"))
+        super().__init__(*sizes, in_type=in_type, **options)
+        k, channels = self.kernel_size, self.in_channels * self.fibre_size
+        self.weight = nn.Parameter(torch.empty(self.out_channels, channels, k, k))
         self.reset_parameters()
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, I (or 2 I), H, W] -> [B, O, |G|, H', W']."""
-        self._check_input(x, ("B", self.in_channels * self.fibre_size, "H", "W"))
+        self.check_input(x)
         return self._convolve(x)
+
+
+class RelaxedLiftingConv(RelaxedLayer, LiftingConv):
+    """`LiftingConv` with W[o, g, i] = rho(g) T_g sum_l w_l(g) psi_l[o, i]: see `RelaxedLayer`."""

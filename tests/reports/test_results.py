@@ -1,0 +1,50 @@
+import math
+
+import pytest
+from report_fakes import stored_run
+
+from src.errors import UserError
+from src.reports.grouping import group_runs
+from src.reports.results import Results, against, overview, paired
+
+RMSE = {("A", 0): (0.5, 0.7), ("A", 4): (1.0, 1.2), ("B", 4): (2.0,)}
+
+
+def test_an_overview_has_one_line_and_a_table_against_a_key_one_cell_per_config():
+    runs = [
+        stored_run(network, seed, {"test/rmse": value}, data__level=level)
+        for (network, level), values in RMSE.items()
+        for seed, value in enumerate(values)
+    ]
+    failed = stored_run("B", 1, {"test/rmse": 9.0}, data__level=4, status="failed")
+    results = Results(group_runs([*runs, failed]))
+    assert [line[:1] + line[2:] for line in overview(results, ["test/rmse"]).rows] == [
+        ["A, level=0", "0, 1", "0.60 ± 0.14"],
+        ["A, level=4", "0, 1", "1.10 ± 0.14"],
+        ["B, level=4", "0", "2"],
+    ]
+    table = against(results, "data.level", "level", ["test/rmse"])
+    assert (table.name, table.columns) == ("by_level", ["metric", "runs", "level=0", "level=4"])
+    assert table.rows == [
+        ["test/rmse", "A", "0.60 ± 0.14", "1.10 ± 0.14"],
+        ["test/rmse", "B", "-", "2"],
+    ]
+
+
+def test_only_equal_seeds_are_subtracted_from_the_baseline():
+    values = {
+        "A": {0: 0.5, 1: 1.0, 2: 3.0, 4: 1.0},
+        "B": {0: 1.0, 1: 2.0, 2: math.nan, 5: 1.0, 6: math.inf},
+        "C": {9: 1.0},
+    }
+    acc = {(n, seed): {"test/acc": value} for n in values for seed, value in values[n].items()}
+    found = Results(group_runs([stored_run(*run, value) for run, value in acc.items()]))
+    for baseline, pair, mean in ((None, "B − A", "0.75"), ("B", "A − B", "-0.75")):
+        (table,) = paired(found, baseline, ["test/acc"])
+        ((name, difference, n, shown, interval, left_out),) = table.rows
+        assert (name, difference, n, shown) == ("test/acc", pair, "2", mean)
+        # 0.75 ± t 0.354 / √2 with t = 12.7
+        assert interval in ("[-2.43, 3.93]", "[-3.93, 2.43]") and left_out == "2, 4, 5, 6"
+    assert paired(found, "C", ["test/acc"]) == []
+    with pytest.raises(UserError, match=r"--baseline.*'D'. Use one of: 'A'; 'B'; 'C'"):
+        paired(found, "D", ["test/acc"])
