@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from src.checks import check_integer
 from src.measures.objective import Weights
-from src.models.components.gcnn.relaxed import RelaxedLayer
+from src.models.components.gcnn.filter_banks import RelaxedLayer
 from src.models.components.translation import RelaxedTranslationConv
 
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from src.checks import check_number
 from src.measures.context import preserved_rng, unchanged
+from src.models.components.gcnn.filter_banks import RelaxedLayer
 from src.models.components.gcnn.relaxation import (
     Relaxable,
     pairwise_differences,
@@ -15,7 +16,6 @@ from src.models.components.gcnn.relaxation import (
     relaxed_by,
     relaxed_layers,
 )
-from src.models.components.gcnn.relaxed import RelaxedLayer
 from src.models.components.translation import RelaxedTranslationConv
 
 TOLERANCE = 0.01  # relative to the mean weight

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from src.measures import relaxed_weight_error
+from src.models.components.gcnn.filter_banks import RelaxedLayer
 from src.models.components.gcnn.groups import Group, make_group
 from src.models.components.gcnn.relaxation import relaxed_layers
-from src.models.components.gcnn.relaxed import RelaxedLayer
 from src.models.components.translation import RelaxedTranslationConv
 from src.plots.style import DIVERGING, LABEL_SIZE, add_colorbar, hide_frame, new_figure
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from src.checks import check_choice
 from src.models.components.gcnn.base import GroupLayer
-from src.models.components.gcnn.relaxed import RelaxedLayer
+from src.models.components.gcnn.filter_banks import RelaxedLayer
 
 
 class LiftingConv(GroupLayer):

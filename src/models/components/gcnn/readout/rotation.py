@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from src.models.components.gcnn.base import GroupLayer, fibre_transform
-from src.models.components.gcnn.relaxed import RelaxedLayer
+from src.models.components.gcnn.filter_banks import RelaxedLayer
 
 
 class VectorReadout(GroupLayer):
