@@ -40,21 +40,20 @@ def assert_same(two, one):
     assert (two / "train_ddp_process_1.log").read_text() == ""
 
 
-@pytest.fixture(scope="module")
-def two_processes(tmp_path_factory):
-    place = tmp_path_factory.mktemp("two")
-    return started(place, *IMAGES, "seed=null", f"hydra.run.dir={place}")
+def test_two_processes_train_and_evaluate_as_one(run_entry_point, tmp_path):
+    """Validation and test, of 21 and 31 samples, do not divide by two processes or batches of 2.
 
-
-def test_two_processes_train_and_evaluate_as_one(two_processes, run_entry_point, tmp_path):
-    """Validation and test, of 21 and 31 samples, do not divide by two processes or batches of 2."""
-    more = ("trainer=cpu", "data.batch_size=16", f"seed={two_processes.summary['seed']}", QUIET)
-    one = run_entry_point(*IMAGES, *more)
-    assert_same(two_processes, one)
-    last = two_processes.summary["last"]["metrics"]
+    With a seed at which no gradient is near zero: Adam makes steps of the sign of rounding errors.
+    """
+    place = tmp_path / "two"
+    two = started(place, *IMAGES, "seed=0", f"hydra.run.dir={place}")
+    one = run_entry_point(*IMAGES, "trainer=cpu", "data.batch_size=16", "seed=0", QUIET)
+    assert_same(two, one)
+    last = two.summary["last"]["metrics"]
     assert last["dynamics/equivariance_error"] > 1e-4, "else it is no test of this figure"
     best = ("eval", f"ckpt_path={one / 'checkpoints/best.ckpt'}", "data.batch_size=2")
-    metrics = started(tmp_path, *best, f"hydra.run.dir={tmp_path}").summary["metrics"]
+    place = tmp_path / "evaluated"
+    metrics = started(place, *best, f"hydra.run.dir={place}").summary["metrics"]
     expected = run_entry_point(*best, "trainer=cpu").summary["metrics"]
     assert metrics == pytest.approx(expected, **EXACT)
 
@@ -66,7 +65,10 @@ def test_forecasts_of_two_processes_are_those_of_one(run_entry_point, tmp_path):
     assert "test/domain/rmse/02" in two.summary["test"]
 
 
-def test_a_killed_run_resumes_to_the_same_result(two_processes, tmp_path):
+def test_a_killed_run_resumes_to_the_same_result(tmp_path_factory, tmp_path):
+    """And processes with a drawn seed train as those that are given it."""
+    place = tmp_path_factory.mktemp("two")
+    two_processes = started(place, *IMAGES, "seed=null", f"hydra.run.dir={place}")
     ends = ("+callbacks.ended._target_=run_fakes.EndAt", "+callbacks.ended.epoch=1")
     ends += ("+callbacks.ended.rank=1", f"seed={two_processes.summary['seed']}")
     killed = in_a_process(*IMAGES, TWO, *ends, f"hydra.run.dir={tmp_path}")
