@@ -124,11 +124,13 @@ class WandbRunLogger(WandbLogger):
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
+        """Keep the state, success or failure, that W&B will show for the run."""
         super().finalize(status)
         self._exit_code = 0 if status == "success" else 1
 
     @rank_zero_only
     def finish(self) -> None:
+        """End the run, if one was started."""
         if self._experiment is not None:
             finish_wandb(self._exit_code)
 
