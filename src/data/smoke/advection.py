@@ -1,111 +1,125 @@
-"""The part of a step that PhiFlow makes: smoke and velocity carried along, and buoyancy.
+r"""Smoke and velocity carried along by the flow, smoke let in, and its buoyancy.
 
-Importing this module imports PhiFlow, which takes seconds; `simulation` does so when needed.
+Velocities lie at the inner faces of the cells, ``[2, S, N - 1, N]`` for S plumes on N x N cells:
+component 0 along x at the faces between two columns, ``[column, row]``, component 1 along y at
+those between two rows, ``[row, column]``. So the first of the two axes runs along the component and
+the second across it, and one piece of code serves both. Smoke is ``[S, N, N]``, ``[column, row]``.
+
+Quarter turns and reflections of the box commute with all of it bit for bit: an interpolation starts
+at the corner of a cell of the grid that lies nearer to where it looks from, and what such a turn
+exchanges is added first.
 """
 
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
-import numpy as np
 import torch
-from numpy.typing import ArrayLike
+import torch.nn.functional as F
 from torch import Tensor
 
-from src.checks import wrong
 from src.data.smoke.plumes import Plume
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # PhiFlow 3.4 imports what NumPy and itself have deprecated
-    from phi.field import CenteredGrid, Field, StaggeredGrid, resample
-    from phi.geom import Box, Sphere
-    from phi.math import Tensor as PhiTensor
-    from phi.math import batch, channel, dual, extrapolation, precision, spatial, stack, wrap
-    from phi.physics import advect
-    from phi.torch import TORCH
-
-_GRID = spatial("x,y")
-_VECTOR = channel(vector="x,y")
 
 
 class Advection:
-    """Advect smoke and velocity, let smoke in, and add its buoyancy to the velocity.
+    """Advect smoke and velocity, let smoke in, and add its buoyancy to the velocity, in float64.
 
-    Tensors are float64, have the axes [S, column, row], and hold the S plumes of one batch.
-    PhiFlow's own defaults (backend, device, precision) are as before after every call.
+    Reference: Selle, Fedkiw, Kim, Liu and Rossignac, An unconditionally stable MacCormack method,
+    Journal of Scientific Computing 35, 2008, for the smoke; PhiFlow 3.4 for what a step is.
 
     Args:
-        plumes: plumes of one resolution.
+        plumes: plumes of one resolution, the S of a batch.
         velocity_dt, smoke_dt: times by which velocity and smoke are advected, in time units.
         device: device on which to work.
-
-    Raises:
-        ValueError: if PhiFlow cannot work on the device.
     """
 
     def __init__(
         self, plumes: Sequence[Plume], velocity_dt: float, smoke_dt: float, device: torch.device
     ) -> None:
-        size = plumes[0].resolution
+        def tensor(values: list) -> Tensor:
+            return torch.tensor(values, dtype=torch.float64, device=device)
+
         self._velocity_dt, self._smoke_dt = velocity_dt, smoke_dt
-        if device.type == "cuda" and device.index is None:
-            device = torch.device("cuda", 0)
-        devices = {torch.device(known.ref): known for known in TORCH.list_devices()}
-        if device not in devices:
-            rule = f"one on which PhiFlow can work: {', '.join(map(str, devices))}"
-            raise ValueError(wrong("device", rule, str(device), "cpu"))
-        self._device = devices[device]
-        self._grid = {"x": size, "y": size, "bounds": Box(x=size, y=size)}
-        with self.settings():
-            centre = wrap(self._tensor([p.inflow for p in plumes]), batch("plumes"), _VECTOR)
-            radius = wrap(self._tensor([p.radius for p in plumes]), batch("plumes"))
-            # 1 in the cells whose centre lies in the disc, else 0
-            self._inflow = self._centered(Sphere(centre, radius=radius))
-            left = self._tensor([p.buoyancy for p in plumes])[:, None]
-            right = self._tensor([p.buoyancy_right or p.buoyancy for p in plumes])[:, None]
-            if torch.equal(left, right):
-                self._buoyancy = wrap(left[:, 0], batch("plumes"), _VECTOR)
-            else:
-                in_right = self._tensor(np.arange(size) + 0.5 > size / 2)[:, None]
-                columns = left * (1 - in_right) + right * in_right
-                self._buoyancy = wrap(columns, batch("plumes"), spatial("x"), _VECTOR)
+        size = plumes[0].resolution
+        centres = torch.arange(size, dtype=torch.float64, device=device) + 0.5
+        x, y = tensor([plume.inflow for plume in plumes]).mT[..., None, None]
+        radius = tensor([plume.radius for plume in plumes])[:, None, None]
+        # 1 in the cells whose centre lies in the disc, else 0
+        self._inflow = ((centres[:, None] - x) ** 2 + (centres - y) ** 2 <= radius**2).double()
+        halves = tensor([[p.buoyancy, p.buoyancy_right or p.buoyancy] for p in plumes])
+        right, up = halves[:, (centres > size / 2).long()].unbind(-1)  # [S, column]
+        shape = (len(plumes), size, size)
+        self._buoyancy = torch.stack([right[..., None].expand(shape), up[:, None].expand(shape)])
 
-    def step(self, smoke: Tensor, x_faces: Tensor, y_faces: Tensor) -> tuple[Tensor, ...]:
-        """Smoke and velocity after advection, inflow and buoyancy, before the pressure acts.
+    def step(self, smoke: Tensor, faces: Tensor) -> tuple[Tensor, Tensor]:
+        """Smoke and velocity after advection, inflow and buoyancy, before the pressure acts."""
+        smoke = self.advect_smoke(smoke, faces).add_(self._inflow)
+        force = torch.stack([smoke, smoke.mT]).mul_(self._buoyancy)
+        return smoke, self.advect_velocity(faces).add_(pair_means(force, 2))
 
-        Smoke is ``[S, N, N]``; velocities at the faces are as in `pressure.divergence`.
+    def advect_smoke(self, smoke: Tensor, faces: Tensor) -> Tensor:
+        r"""MacCormack's scheme for smoke s; beyond a wall, smoke is that of the cell at it.
+
+        .. math:: s' = A s + \tfrac12 (s - A^{-} A s), \qquad (A^{\pm} s)(x) = s(x \mp v(x) dt)
+
+        clipped to the range of the four cells between which A interpolates.
         """
-        with self.settings():
-            velocity = self.velocity(x_faces, y_faces)
-            field = self._centered(wrap(smoke, batch("plumes"), _GRID))
-            carried = advect.mac_cormack(field, velocity, self._smoke_dt)
-            carried = carried + self._inflow
-            force = resample(carried * self._buoyancy, to=velocity)
-            velocity = advect.semi_lagrangian(velocity, velocity, self._velocity_dt) + force
-            fields = (carried, *velocity.vector)
-            return tuple(field.values.native("plumes,x,y").contiguous() for field in fields)
 
-    @contextmanager
-    def settings(self) -> Iterator[None]:
-        """Let PhiFlow work with PyTorch, in float64, on the device, in a `with` block."""
-        before = TORCH.get_default_device()
-        TORCH.set_default_device(self._device)
-        try:
-            with TORCH, precision(64), warnings.catch_warnings():
-                # advect.mac_cormack of PhiFlow 3.4 calls what PhiFlow 3.4 has deprecated
-                warnings.filterwarnings("ignore", ".*closest_values", DeprecationWarning)
-                yield
-        finally:
-            TORCH.set_default_device(before)
+        def look(field: Tensor, path: Tensor) -> tuple[list[Tensor], Tensor]:
+            return corners(F.pad(field, (2, 2, 2, 2), mode="replicate"), path)
 
-    def velocity(self, x_faces: Tensor, y_faces: Tensor) -> Field:
-        """PhiFlow's field of a velocity, 0 at and beyond the walls."""
-        values = [wrap(faces, batch("plumes"), _GRID) for faces in (x_faces, y_faces)]
-        return StaggeredGrid(stack(values, dual(vector="x,y")), 0, **self._grid)
+        x, y = pair_means(F.pad(faces, (0, 0, 1, 1)), 2).mul_(self._smoke_dt)
+        path = torch.stack([x, y.mT])
+        behind, fractions = look(smoke, -path)
+        carried = interpolate(behind, fractions)
+        error = smoke - interpolate(*look(carried, path))
+        low, high = torch.stack(behind).aminmax(dim=0)
+        return carried.add_(error.mul_(0.5)).clamp_(low, high)
 
-    def _centered(self, values: PhiTensor | Sphere) -> Field:
-        """PhiFlow's field of smoke, beyond a wall that of the cell at the wall."""
-        return CenteredGrid(values, extrapolation.ZERO_GRADIENT, **self._grid)
+    def advect_velocity(self, faces: Tensor) -> Tensor:
+        """Semi-Lagrangian: v(x - v(x) dt), with velocity 0 at and beyond the walls."""
+        across = pair_means(pair_means(F.pad(faces.flip(0).mT, (1, 1)), 2), 3)
+        path = torch.stack([faces, across]).mul_(-self._velocity_dt)
+        field = F.pad(faces, (2, 2, 2, 2))
+        return interpolate(*corners(field.flatten(0, 1), path.flatten(1, 2))).view_as(faces)
 
-    def _tensor(self, values: ArrayLike) -> Tensor:
-        return torch.as_tensor(np.asarray(values, np.float64), device=self._device.ref)
+
+def pair_means(values: Tensor, dim: int) -> Tensor:
+    """Means of neighbours along one axis, which gets shorter by one."""
+    size = values.shape[dim] - 1
+    return (values.narrow(dim, 0, size) + values.narrow(dim, 1, size)).mul_(0.5)
+
+
+def corners(field: Tensor, path: Tensor) -> tuple[list[Tensor], Tensor]:
+    """Look up the four points of a grid round the ends of paths that start at its points.
+
+    Args:
+        field: values ``[B, H + 4, W + 4]``: a frame two points wide holds those beyond the grid.
+        path: displacements along the two axes, ``[2, B, H, W]``, in grid spacings.
+
+    Returns:
+        the values ``[B, H, W]`` at the corner nearest to the start, at its neighbours in the
+        direction of the path along the second axis and along the first one, and at the corner
+        opposite; and the fractions ``[2, B, H, W]`` of a spacing from the first to the end.
+    """
+    (_, count, height, width), stride = path.shape, field.shape[-1]
+    plane, rows, columns = (
+        torch.arange(size, dtype=torch.int32, device=path.device) for size in (count, height, width)
+    )
+    whole = path.int()  # towards 0
+    down, right = (path >= 0).int().mul_(2).sub_(1)  # 1 or -1
+    row = (whole[0] + (rows[:, None] + 2)).clamp_(1, height + 2)
+    column = (whole[1] + (columns + 2)).clamp_(1, width + 2)
+    near = row.mul_(stride).add_(column).add_(plane[:, None, None] * field[0].numel())
+    beside, down = near + right, down.mul_(stride)
+    flat = field.reshape(-1)
+    places = (near, beside, near + down, beside + down)
+    values = [flat.index_select(0, place.view(-1)).view(place.shape) for place in places]
+    return values, (path - whole).abs_()
+
+
+def interpolate(values: Sequence[Tensor], fractions: Tensor) -> Tensor:
+    """Interpolate bilinearly between what `corners` returns."""
+    rest = 1 - fractions
+    near, beside, below, opposite = values
+    outer = (near * (rest[0] * rest[1])).add_(opposite * (fractions[0] * fractions[1]))
+    inner = (beside * (rest[0] * fractions[1])).add_(below * (fractions[0] * rest[1]))
+    return outer.add_(inner)

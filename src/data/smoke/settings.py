@@ -12,7 +12,7 @@ from src.data.smoke.simulation import LAYOUTS
 DTYPES = ("float32", "float64")
 
 # Raise it when simulation or storage change what a file holds: older files are then left alone.
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 CHUNK_FRAMES = 25
 
 # Packages that decide what a file holds; its notes name their versions.
-LIBRARIES = ("phiflow", "phiml", "torch", "numpy", "scipy", "blosc2")
+LIBRARIES = ("torch", "numpy", "blosc2")
 
 # Five frames of one simulation are compressed together: enough for zstd, few to read in vain.
 _BLOCK_FRAMES = 5

@@ -3,18 +3,16 @@ import dataclasses
 import pytest
 import torch
 
-from src.data.smoke.advection import Advection
+from src.data.smoke.advection import Advection, corners, interpolate
 from src.data.smoke.plumes import Plume
 
-CPU = torch.device("cpu")
 PLUME = Plume((0,), 0, (4, 3), 2.0, (0.0, 0.5), resolution=8)
 
 
 def from_rest(plumes, velocity_dt=0.5, smoke_dt=1.0):
     """Smoke and velocity after the first step."""
-    shapes = ((8, 8), (7, 8), (8, 7))
-    rest = [torch.zeros(len(plumes), *shape, dtype=torch.float64) for shape in shapes]
-    return Advection(plumes, velocity_dt, smoke_dt, CPU).step(*rest)
+    rest = (torch.zeros(*shape).double() for shape in ((len(plumes), 8, 8), (2, len(plumes), 7, 8)))
+    return Advection(plumes, velocity_dt, smoke_dt, torch.device("cpu")).step(*rest)
 
 
 def test_smoke_comes_in_where_the_centre_of_a_cell_lies_in_the_disc():
@@ -29,7 +27,8 @@ def test_smoke_comes_in_where_the_centre_of_a_cell_lies_in_the_disc():
 
 def test_buoyancy_is_not_multiplied_by_a_time_averaged_to_faces_and_another_on_the_right():
     plumes = [dataclasses.replace(PLUME, buoyancy_right=(0.25, 1.0)), PLUME]
-    smoke, x_faces, y_faces = from_rest(plumes, 0.25, 0.5)
+    smoke, (x_faces, y_faces) = from_rest(plumes, 0.25, 0.5)
+    y_faces = y_faces.mT  # [column, row]
     flow = (smoke[..., :-1] + smoke[..., 1:]) / 2
     assert torch.equal(y_faces[0, :4], 0.5 * flow[0, :4])
     assert torch.equal(y_faces[0, 4:], 1.0 * flow[0, 4:])
@@ -40,15 +39,40 @@ def test_buoyancy_is_not_multiplied_by_a_time_averaged_to_faces_and_another_on_t
     assert x_faces[0, 4:].max() == 0.25
 
 
-def test_defaults_of_phiflow_are_as_before_and_devices_checked():
-    from phi.math import get_precision
-    from phiml.backend import default_backend
+@pytest.mark.parametrize("reach", [0.9, 3.0, 20.0])
+def test_interpolation_agrees_with_grid_sample_and_stops_at_the_frame(reach):
+    generator = torch.Generator().manual_seed(0)
+    field = torch.randn(3, 6, 7, dtype=torch.float64, generator=generator)
+    path = reach * torch.randn(2, 3, 6, 7, dtype=torch.float64, generator=generator)
+    rows, columns = path[0] + torch.arange(6)[:, None], path[1] + torch.arange(7)
+    places = torch.stack([columns / 3 - 1, rows / 2.5 - 1], -1)
+    for mode, padding in (("replicate", "border"), ("constant", "zeros")):
+        framed = torch.nn.functional.pad(field, (2, 2, 2, 2), mode=mode)
+        expected = torch.nn.functional.grid_sample(
+            field[:, None], places, padding_mode=padding, align_corners=True
+        )
+        got = interpolate(*corners(framed, path))
+        torch.testing.assert_close(got, expected[:, 0], rtol=0, atol=1e-13)
 
-    def defaults():
-        return default_backend(), get_precision(), default_backend().get_default_device()
 
-    before = defaults()
-    from_rest([PLUME])
-    assert defaults() == before
-    with pytest.raises(ValueError, match=r"`device` must be one .* cpu.*; got 'meta'. Use cpu"):
-        Advection([PLUME], 0.5, 1.0, torch.device("meta"))
+@pytest.mark.parametrize("size", [8, 9])
+def test_reflections_and_turns_of_the_box_commute_with_advection_bit_for_bit(size):
+    generator = torch.Generator().manual_seed(0)
+    smoke = torch.randn(1, size, size, dtype=torch.float64, generator=generator)
+    faces = 2 * torch.randn(2, 1, size - 1, size, dtype=torch.float64, generator=generator)
+    plume = dataclasses.replace(PLUME, resolution=size)
+    advection = Advection([plume], 0.7, 1.3, torch.device("cpu"))
+
+    def mirrored(smoke, faces):  # x -> N - x
+        return smoke.flip(1), torch.stack([-faces[0].flip(1), faces[1].flip(2)])
+
+    def transposed(smoke, faces):
+        return smoke.mT, faces.flip(0)
+
+    def advected(smoke, faces):
+        return advection.advect_smoke(smoke, faces), advection.advect_velocity(faces)
+
+    for turn in (mirrored, transposed):
+        first, then = advected(*turn(smoke, faces)), turn(*advected(smoke, faces))
+        assert all(torch.equal(a, b) for a, b in zip(first, then)), turn.__name__
+        assert not torch.equal(then[0], smoke)

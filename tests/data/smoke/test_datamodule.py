@@ -121,8 +121,8 @@ def configured(*overrides):
     return instantiate(config.data, _convert_="all")
 
 
-PUBLISHED = [("translation-eb9bfadc", 25), ("rotation-81fc9ae2", 25), ("scale-5a1c42a0", 28)]
-LEVELS = ["level0-61079f84", "level4-3f754534", "level9-14b44930"]
+PUBLISHED = [("translation-264c3d4a", 25), ("rotation-afd22b63", 25), ("scale-2f2d635d", 28)]
+LEVELS = ["level0-ddb33ca8", "level4-ec79ed0a", "level9-f830725b"]
 
 
 @pytest.mark.parametrize(("file", "train"), PUBLISHED + [(file, 4) for file in LEVELS])

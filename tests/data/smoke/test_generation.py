@@ -68,7 +68,7 @@ def test_parts_of_the_same_origin_are_used(fake_simulation, tmp_path, monkeypatc
     caplog.set_level(logging.INFO)
     with monkeypatch.context() as patch:
         if change == "versions":
-            patch.setattr(generation, "library_versions", lambda *names: {"phiflow": "0"})
+            patch.setattr(generation, "library_versions", lambda *names: {"torch": "0"})
         device = "cuda" if change == "device" else "cpu"
         interrupted(59, tmp_path, device=device, error=KeyboardInterrupt)
     assert "Interrupted. The same command goes on" in caplog.text

@@ -20,7 +20,7 @@ CHANGES_OF_A_PLUME |= {"buoyancy": (0.1, 0.1), "buoyancy_right": (0.1, 0.1), "ma
 
 def test_the_file_is_named_by_all_settings():
     settings = tiny_settings()
-    assert settings.path(Path("data")) == Path("data/smoke/tiny-bfcd901c.b2nd"), "in every version"
+    assert settings.path(Path("data")) == Path("data/smoke/tiny-22d79de2.b2nd"), "in every version"
     assert settings.num_frames == 56
     plume = tiny_plumes()[0]
     others = [dataclasses.replace(plume, **{n: v}) for n, v in CHANGES_OF_A_PLUME.items()]

@@ -10,7 +10,6 @@ from src.data.smoke.simulation import LAYOUTS, Simulation, group_by_resolution
 from src.data.smoke.symmetry import data_equivariance_error
 from src.models.components.gcnn.actions import transform_vector_field
 from tests.helpers.equivariance import GATES
-from tests.helpers.slow_smoke import slow_simulation
 
 SMALL = {"inflow": (8, 3), "radius": 2, "buoyancy": 0.1, "resolution": 16}
 FULL = {"inflow": (32, 5), "radius": 5, "buoyancy": 0.005, "resolution": 64}
@@ -48,27 +47,42 @@ def test_four_sides_are_quarter_turns_of_one_another(level_0, dtype):
     assert abs(velocity[0, 0, 3, 8]) < velocity[0, 1, 3, 8] / 3
 
 
-TWINS = {
-    "aslant": Plume((1,), 0, (9.5, 4), 1.5, (-0.05, 0.1), resolution=12),
-    "halves": Plume((2,), 0, (6, 2), 2.0, (0.0, 0.1), (0.05, 0.3), resolution=12),
-}
+TWINS = (
+    Plume((1,), 0, (9.5, 4), 1.5, (-0.05, 0.1), resolution=12),
+    Plume((2,), 0, (6, 2), 2.0, (0.0, 0.1), (0.05, 0.3), resolution=12),
+    Plume((3,), 0, (4, 3), 2.0, (0.5, 1.5), resolution=12),  # several cells in a step
+)
 
 
-@pytest.fixture(scope="module")
-def twins():
-    return advanced(list(TWINS.values()), 4, smoke_dt=0.75, dtype="float64")
+@pytest.mark.slow
+@pytest.mark.parametrize("steps, rounds", [(0, 4), (3, 1), (10, 2)])
+def test_agrees_with_phiflow_alone_from_rest_and_in_full_flow(steps, rounds):
+    from tests.helpers.slow_smoke import PhiFlowPlumes  # importing PhiFlow takes seconds
+
+    ours = advanced(TWINS, steps, smoke_dt=0.75, dtype="float64")
+    twin = PhiFlowPlumes(TWINS, velocity_dt=0.5, smoke_dt=0.75)
+    state = ours.state()
+    twin.set_fields(state["smoke"], state["faces"])
+    for _ in range(rounds):
+        ours.step()
+        twin.step()
+    smoke, faces = twin.fields()
+    np.testing.assert_allclose(ours.state()["smoke"], smoke, rtol=0, atol=1e-12 * smoke.max())
+    largest = np.abs(faces).max((0, 2, 3))
+    assert (largest > 0.2).all() and largest[2] > 2
+    np.testing.assert_allclose(ours.state()["faces"], faces, rtol=0, atol=1e-12 * largest.max())
 
 
-@pytest.mark.parametrize("name", ["halves", pytest.param("aslant", marks=pytest.mark.slow)])
-def test_agrees_with_phiflow_alone_one_by_one(twins, name):
-    index = list(TWINS).index(name)
-    full = slow_simulation(TWINS[name], 4, velocity_dt=0.5, smoke_dt=0.75)
-    assert np.abs(full).max() > 0.2
-    cropped = twins.velocity("staggered_cropped")[index]
-    np.testing.assert_allclose(cropped, full[:, :-1, :-1], rtol=0, atol=1e-12)
-    (x, y), centered = full, twins.velocity("centered")[index]
-    np.testing.assert_allclose(centered[0], (x[:-1, :-1] + x[:-1, 1:]) / 2, rtol=0, atol=1e-12)
-    np.testing.assert_allclose(centered[1], (y[:-1, :-1] + y[1:, :-1]) / 2, rtol=0, atol=1e-12)
+def test_velocities_are_means_of_the_faces_of_a_cell_or_those_at_its_lower_faces():
+    simulation = advanced(TWINS, 2, dtype="float64")
+    walls = np.pad(simulation.state()["faces"], ((0, 0), (0, 0), (1, 1), (0, 0)))
+    x, y = walls[0].swapaxes(1, 2), walls[1]  # [plume, row, column]
+    expected = {
+        "centered": ((x[..., :-1] + x[..., 1:]) / 2, (y[:, :-1] + y[:, 1:]) / 2),
+        "staggered_cropped": (x[..., :-1], y[:, :-1]),
+    }
+    for layout in LAYOUTS:
+        np.testing.assert_array_equal(simulation.velocity(layout), np.stack(expected[layout], 1))
 
 
 def test_starts_at_rest_and_goes_on_from_a_state_bit_for_bit(tmp_path):
@@ -88,9 +102,11 @@ def test_starts_at_rest_and_goes_on_from_a_state_bit_for_bit(tmp_path):
     assert all(np.array_equal(a, resumed.state()[name]) for name, a in whole.state().items())
 
 
-def test_plumes_of_one_resolution_are_simulated_together():
+def test_plumes_of_one_resolution_are_simulated_together_while_the_cache_holds_them():
     plumes = scale_plumes([1, 1.5, 1, 1.51], **SMALL)
     assert group_by_resolution(plumes) == [[0, 2], [1, 3]]
+    many = [*level_plumes(0, **FULL), *level_plumes(1, **FULL), *scale_plumes([1, 4, 4], **FULL)]
+    assert group_by_resolution(many) == [list(range(8)), [8], [9], [10]]
     for wrong, got in ((plumes[:2], r"\[16, 24\]"), ([], r"\[\]")):
         with pytest.raises(ValueError, match=r"`plumes` must be at least one, .* got " + got):
             Simulation(wrong, velocity_dt=0.5)
@@ -101,7 +117,7 @@ def test_plumes_of_one_resolution_are_simulated_together():
 @pytest.mark.slow
 def test_importing_the_data_modules_imports_no_slow_package():
     modules = "src.data.smoke.datamodule, src.data.rotmnist.datamodule"
-    slow = {"phi", "blosc2", "pooch", "mlxtend"}
+    slow = {"phi", "blosc2", "pooch", "mlxtend"}  # PhiFlow is for tests alone
     code = f"import sys, {modules}; sys.exit(str({slow} & set(sys.modules) or ''))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stderr.strip() == ""
