@@ -3,20 +3,23 @@
 python scripts/benchmark_layers.py --rounds 20 --output benchmark.json
 """
 
+import os
 from pathlib import Path
 
 import rootutils
+
+os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # the profiler reports its starts otherwise
 
 ROOT = rootutils.setup_root(__file__, indicator=".project-root", pythonpath=True, dotenv=False)
 
 import torch  # noqa: E402
 
-from scripts.benchmarks import data, layers, networks  # noqa: E402
+from scripts.benchmarks import data, growth, layers, networks, steps  # noqa: E402
 from scripts.benchmarks.tables import make_parser, parse, report  # noqa: E402
 from scripts.benchmarks.timing import Settings  # noqa: E402
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
-PARTS = ("lifting", "group", "networks", "memory", "data")
+PARTS = ("lifting", "group", "networks", "memory", "data", *steps.NETWORKS, "library", "growth")
 
 
 def main() -> None:
@@ -26,7 +29,6 @@ def main() -> None:
     add("--device", type=torch.device, default=torch.device("cpu"))
     add("--dtype", choices=DTYPES, default="float32")
     add("--compile", action="store_true", help="compile all but e2cnn")
-    add("--channels-last", action="store_true", help="networks in channels_last")
     add("--only", choices=PARTS, nargs="+", default=PARTS, help="parts to run")
     add("--data-dir", type=Path, default=ROOT / "data", help="where the digits are")
     arguments = parse(parser)
@@ -34,11 +36,17 @@ def main() -> None:
     settings = Settings(arguments.rounds, arguments.device, dtype, arguments.compile)
     tables = [layers.benchmark(kind, settings) for kind in layers.SIZES if kind in arguments.only]
     if "networks" in arguments.only:
-        tables += networks.benchmark(settings, arguments.channels_last)
+        tables += networks.benchmark(settings)
     if "memory" in arguments.only:
         tables.append(layers.benchmark_memory(settings))
     if "data" in arguments.only:
         tables.append(data.benchmark(settings, arguments.data_dir))
+    for name in steps.NETWORKS:
+        tables += steps.benchmark(name, settings) if name in arguments.only else []
+    if "library" in arguments.only:
+        tables.append(steps.benchmark_library(settings))
+    if "growth" in arguments.only:
+        tables.append(growth.benchmark(settings))
     report(tables, arguments)
 
 

@@ -1,4 +1,4 @@
-"""Seconds until `src/train.py` answers --help, and until its first optimizer step.
+"""Seconds until `src/train.py` answers --help, until its first step, and for a run of one epoch.
 
 python scripts/benchmark_startup.py --rounds 5
 """
@@ -34,19 +34,23 @@ class ExitAtFirstStep(Callback):
 def main() -> None:
     """Time all commands in turn."""
     arguments = parse(make_parser(__doc__, rounds=5))
+    environment = os.environ | {"WANDB_MODE": "offline"}
     with tempfile.TemporaryDirectory() as folder:
-        experiment = [*TRAIN, "experiment=rgcnn_rotmnist", STOP, f"hydra.run.dir={folder}"]
+        run = [*TRAIN, "experiment=rgcnn_rotmnist", f"paths.log_dir={folder}"]
+        experiment = [*run, STOP]
         commands = {
             "imports alone": [sys.executable, "-c", FLOOR],
             "--help": [*TRAIN, "--help"],
             "first optimizer step, rgcnn_rotmnist": [*experiment, "logger=csv"],
             "the same without measures": [*experiment, "callbacks=minimal", "logger=none"],
+            "one epoch with its test": [*run, "trainer.max_epochs=1"],
         }
         times: dict[str, list[float]] = {name: [] for name in commands}
         for _ in tqdm(range(arguments.rounds + 1), leave=False):  # the first one warms up
             for name, command in commands.items():
                 start = time.perf_counter()
-                subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+                quiet = {"stdout": subprocess.DEVNULL, "env": environment}
+                subprocess.run(command, cwd=ROOT, check=True, **quiet)
                 times[name].append(time.perf_counter() - start)
     rows = [{"what": name, "seconds": min(found[1:])} for name, found in times.items()]
     note = f"Least of the rounds, from starting Python. For comparison: `python -c '{FLOOR}'`."

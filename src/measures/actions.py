@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Literal, get_args
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from src.checks import check_choice
 from src.models.components.gcnn.actions import (
@@ -11,7 +11,7 @@ from src.models.components.gcnn.actions import (
     transform_image,
     transform_vector_field,
 )
-from src.models.components.gcnn.groups import Group
+from src.models.components.gcnn.groups import Group, make_group
 
 Batch = Tensor | Sequence[Tensor]
 Output = Literal["invariant", "scalar", "vector", "regular"]
@@ -30,6 +30,18 @@ _FIXES = {
 def images_of(batch: Batch) -> Tensor:
     """The images of a batch, which may come with labels."""
     return batch if isinstance(batch, Tensor) else batch[0]
+
+
+def group_of(model: nn.Module) -> Group | None:
+    """The group of a network, or else of the first of its layers that has one; by name or not."""
+    groups = (getattr(module, "group", None) for module in model.modules())
+    own = next((group for group in groups if isinstance(group, str | Group)), None)
+    return None if own is None else make_group(own)
+
+
+def known_fields(outputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Outputs of blocks whose axes say how they transform: two, four or five of them."""
+    return {name: features for name, features in outputs.items() if features.ndim in (2, 4, 5)}
 
 
 def kind_of(features: Tensor) -> str:

@@ -2,12 +2,18 @@
 
 import random
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import reduce
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
+
+_NEWER = "fp32_precision"  # attribute of these members of `torch.backends`, from torch 2.9 on
+_PRODUCTS = ("cuda.matmul", "cudnn.conv", "cudnn.rnn")
+_PRODUCTS += ("mkldnn.matmul", "mkldnn.conv", "mkldnn.rnn")
 
 
 @contextmanager
@@ -58,9 +64,52 @@ def preserved_rng() -> Iterator[None]:
 
 
 @contextmanager
+def full_precision() -> Iterator[None]:
+    """Compute with all digits of the tensors: no TF32 or bfloat16 in products, no autocast.
+
+    torch has an older and a newer setting for most products, and refuses to read the older one
+    where they disagree: both are set, and the older ones are restored first.
+    """
+    cudnn = torch.backends.cudnn
+    matmul = _or_none(torch.get_float32_matmul_precision)
+    convolutions = _or_none(lambda: cudnn.allow_tf32)
+    products = [product for product in map(_backend, _PRODUCTS) if hasattr(product, _NEWER)]
+    newer = [getattr(product, _NEWER) for product in products]
+    try:
+        torch.set_float32_matmul_precision("highest")
+        cudnn.allow_tf32 = False
+        for product in products:
+            setattr(product, _NEWER, "ieee")
+        with ExitStack() as stack:
+            for device in filter(torch.is_autocast_enabled, ("cpu", "cuda", "mps")):
+                stack.enter_context(torch.autocast(device, enabled=False))
+            yield
+    finally:
+        if matmul is not None:
+            torch.set_float32_matmul_precision(matmul)
+        if convolutions is not None:
+            cudnn.allow_tf32 = convolutions
+        for product, setting in zip(products, newer):
+            setattr(product, _NEWER, setting)
+
+
+def _or_none(older_setting: Callable[[], Any]) -> Any:
+    """An older setting; None where newer ones were set instead."""
+    try:
+        return older_setting()
+    except RuntimeError:
+        return None
+
+
+def _backend(name: str) -> Any:
+    """A member of `torch.backends` by its dotted name; None where torch is too old for it."""
+    return reduce(lambda parent, part: getattr(parent, part, None), name.split("."), torch.backends)
+
+
+@contextmanager
 def unchanged(model: nn.Module) -> Iterator[nn.Module]:
-    """Measure a model in eval mode and as it is written; modes and random states are restored."""
-    with evaluation_mode(model), as_written(model), preserved_rng():
+    """Measure a model in eval mode, as it is written and in full precision; all is restored."""
+    with evaluation_mode(model), as_written(model), preserved_rng(), full_precision():
         yield model
 
 

@@ -19,6 +19,7 @@ from src.measures.actions import (
     chosen_elements,
     images_of,
     kind_of,
+    known_fields,
 )
 from src.measures.context import unchanged
 from src.measures.distances import mean_over_samples, relative_distance
@@ -113,8 +114,9 @@ def equivariance_errors(
             images = images_of(batch)
             check_shape(input, images, "the input")
             y, features = network.keep(images)
-            expected = {_NETWORK: y, **features}
-            kinds = {_NETWORK: output} | {name: kind_of(u) for name, u in features.items()}
+            fields = known_fields(features)
+            expected = {_NETWORK: y, **fields}
+            kinds = {_NETWORK: output} | {name: kind_of(u) for name, u in fields.items()}
             for name, kind in kinds.items():
                 check_shape(kind, expected[name], f"the output of {name}", group.order)
                 names[name] = None

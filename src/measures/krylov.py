@@ -9,6 +9,10 @@ from scipy.sparse.linalg import LinearOperator
 Array = NDArray[np.float64]
 
 
+class NotFiniteError(ValueError):
+    """A product of the Hessian holds NaN or infinity, as where training has diverged."""
+
+
 class SymmetricOperator(LinearOperator):
     """A symmetric matrix H [P, P] that counts its products.
 
@@ -22,7 +26,7 @@ class SymmetricOperator(LinearOperator):
         num_products: matrix-vector products so far.
 
     Raises:
-        ValueError: on multiplying, a product that is not finite.
+        NotFiniteError: on multiplying, a product that is not finite.
     """
 
     def __init__(
@@ -45,7 +49,7 @@ class SymmetricOperator(LinearOperator):
         if self.progress is not None:
             self.progress()
         if not np.isfinite(product).all():
-            raise ValueError(
+            raise NotFiniteError(
                 "products of the Hessian must be finite; got NaN or infinity. Measure before "
                 "training diverges, or in float64."
             )

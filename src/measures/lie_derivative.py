@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.func import jvp
 
 from src.checks import check_choice
-from src.measures.actions import Batch, Input, Output, images_of, kind_of
+from src.measures.actions import Batch, Input, Output, group_of, images_of, kind_of, known_fields
 from src.measures.context import unchanged, without_jit_warnings
 from src.measures.distances import mean_over_samples, norms
 from src.measures.generators import InfinitesimalAction, Transformation
@@ -99,8 +99,7 @@ def lie_derivatives(
     check_choice("input", input, get_args(Input))
     check_choice("output", output, get_args(Output))
     if group is None:
-        groups = (getattr(module, "group", None) for module in model.modules())
-        group = next((own for own in groups if isinstance(own, Group)), None)
+        group = group_of(model)
     layers = blocks_of(model) if per_layer else {}
     sizes: dict[str, list[Tensor]] = defaultdict(list)
     with (
@@ -141,7 +140,7 @@ def terms(
                 "the first axis of the network's output must be that of the samples; got "
                 f"{list(y.shape)} for {len(x)} samples. Return one output per sample."
             )
-        return y, outputs
+        return y, known_fields(outputs)
 
     network.keep(x[:1])  # layers may keep kernels: built here, outside of forward mode
     tangent = action(input, x)

@@ -9,16 +9,19 @@ import logging
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
+from math import nan
 from statistics import fmean
 from typing import Any
 
 import torch
 
 from src.measures import symmetry as symmetry_measures
+from src.measures.actions import group_of
 from src.measures.density import spectral_density, trace
 from src.measures.directions import random_directions
 from src.measures.equivariance import equivariance_errors
 from src.measures.hessian import hessian_operator
+from src.measures.krylov import NotFiniteError
 from src.measures.landscape import loss_on_line, loss_on_plane
 from src.measures.lie_derivative import lie_derivatives
 from src.measures.sharpness import sharpness_along, worst_case_sharpness
@@ -53,10 +56,8 @@ def equivariance_error(
         angles: adds to the details a curve of this many angles, multiples of 360° / angles.
     """
     network, inputs = subject.network, subject.inputs()
-    if group is None:
-        own = getattr(network, "group", None)
-        group = own if own is not None and own.order > 1 else fallback_group
-    group = make_group(group)
+    own = group_of(network)
+    group = make_group(group or (own if own and own.order > 1 else fallback_group))
     options = _kinds(subject, input, output) | {"interpolation": interpolation}
     asked = options | {"elements": elements, "per_layer": per_layer}
     found = equivariance_errors(network, inputs, group, **asked)
@@ -157,19 +158,20 @@ def hessian(
     ``..._residual`` (relative to the largest absolute eigenvalue) and ``..._converged`` (1; 0 where
     the eigenvalue is not to be relied on, or missing); ``hessian_trace`` and
     ``hessian_negative_fraction`` (the part of the spectrum below zero), each with
-    ``..._standard_error``; names begin with the kind. Details: all eigenvalues and the density.
-
-    Args:
-        double: whether to compute in float64.
+    ``..._standard_error``; names begin with the kind. Details: all eigenvalues and the density. NaN
+    where products are not finite. ``double`` computes in float64.
     """
-    objective = subject.objective()
-    with subject.progress(desc="products of the Hessian", unit="") as bar:
-        operator = hessian_operator(objective, kind, torch.float64 if double else None, bar.update)
-        ends = extreme_eigenvalues(
-            operator, num_eigenvalues, tolerance=tolerance, max_iterations=max_iterations, seed=seed
-        )
-        total = trace(operator, num_probes, seed=seed)
-        density = spectral_density(operator, num_probes, lanczos_steps, seed=seed + 1)
+    objective, dtype = subject.objective(), torch.float64 if double else None
+    limits = {"tolerance": tolerance, "max_iterations": max_iterations, "seed": seed}
+    try:
+        with subject.progress(desc="products of the Hessian", unit="") as bar:
+            operator = hessian_operator(objective, kind, dtype, bar.update)
+            ends = extreme_eigenvalues(operator, num_eigenvalues, **limits)
+            total = trace(operator, num_probes, seed=seed)
+            density = spectral_density(operator, num_probes, lanczos_steps, seed=seed + 1)
+    except NotFiniteError as error:
+        missing = {f"{kind}_{name}": nan for name in ("max", "min", "trace")}
+        return Reading(missing, {"reason": str(error)})
     values = {}
     for name, end in ((f"{kind}_max", ends.largest), (f"{kind}_min", ends.smallest)):
         if end.eigenvalues:
@@ -204,10 +206,8 @@ def landscape(
     plane = loss_on_plane(objective, states, resolution, margin, progress)
     line = loss_on_line(objective, states[0], states[-1], line_points)
     components, barrier = plane.components, line.losses.max() - line.losses[[0, -1]].max()
-    values = {
-        "path_explained_variance": components.explained_variance.sum().item(),
-        "path_barrier": barrier.item(),
-    }
+    values = {"path_explained_variance": components.explained_variance.sum().item()}
+    values["path_barrier"] = barrier.item()
     details = {
         "epochs_trained": [point.epochs_trained for point in points],
         "steps": [point.step for point in points],

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 def blocks_of(model: nn.Module) -> dict[str, nn.Module]:
     """The children of ``model.blocks`` as ``"blocks.<child>"``; empty for a model without."""
     blocks = getattr(model, "blocks", None)
-    return {} if blocks is None else {f"blocks.{n}": m for n, m in blocks.named_children()}
+    if not isinstance(blocks, nn.Module):
+        return {}
+    return {f"blocks.{n}": m for n, m in blocks.named_children()}
 
 
 class Substitution:
@@ -23,7 +25,7 @@ class Substitution:
         self._kept: dict[str, list[Tensor]] | None = None
 
     def keep(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The model's output, and by name those of layers that ran once, in their order."""
+        """The model's output, and by name the tensors of layers that ran once, in their order."""
         self._given, self._kept = {}, defaultdict(list)
         y, kept = self.model(x.clone()), self._kept
         return y, {name: outputs[0] for name, outputs in kept.items() if len(outputs) == 1}
@@ -40,7 +42,7 @@ class Substitution:
             if name in self._given:
                 return self._given[name].clone()  # later modules may write into it
             output = forward(*args, **kwargs)
-            if self._kept is not None:
+            if self._kept is not None and isinstance(output, Tensor):
                 self._kept[name].append(output.clone())
             return output
 

@@ -1,14 +1,12 @@
 """What the training of every network shares: seeds, optimizer, schedules, penalty."""
 
-import inspect
 import math
 import os
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
-import torch
 from lightning import LightningModule
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -22,6 +20,7 @@ from src.models.components.gcnn.relaxation import (
     set_relaxation,
 )
 from src.models.components.schedules import Schedule
+from src.models.optimization import follow_metric, make_optimizer, make_scheduler
 from src.seeding import seed_epoch
 
 
@@ -39,6 +38,9 @@ class BaseModule(LightningModule):
     ended with, are logged for schedules alone. Checkpoints keep theta beside the weights: a
     restored network is as strict as it was, unless ``relaxation`` is a number, which then holds.
 
+    Metrics of validation (``val/...``) stand in ``trainer.callback_metrics`` only as long as the
+    network has the weights that they are of.
+
     The random state at the start of a training epoch is a function of the run's seed (that of
     `lightning.seed_everything`, if there is one), the epoch and the rank of the process alone.
 
@@ -48,9 +50,11 @@ class BaseModule(LightningModule):
 
     Args:
         net: the network.
-        optimizer: takes parameters and returns an optimizer (`_partial_: true` in a config).
+        optimizer: takes parameters and returns an optimizer (`_partial_: true` in a config); see
+            `make_optimizer` for ``relaxed_lr_factor``.
         scheduler: takes the optimizer and returns a schedule, or None. One that asks for
-            ``total_steps`` gets the optimizer steps of the whole run; a metric is ``val/loss``.
+            ``total_steps`` gets the optimizer steps of the whole run. One that follows a metric
+            takes a step after each validation, by ``val/loss``.
         scheduler_interval: whether the schedule advances each ``step`` or ``epoch``. By default
             each step for one that takes ``total_steps``, each epoch for others.
         alpha: weight of the penalty, at least 0: a number, or a `Schedule` of it.
@@ -59,8 +63,6 @@ class BaseModule(LightningModule):
         monitor: logged metric that chooses the best epoch, for callbacks and searches.
         monitor_mode: whether more of it is better, ``max``, or less, ``min``.
         compile: whether to compile the network with `torch.compile`.
-        channels_last: whether inputs and the weights of plain convolutions lie in memory with the
-            channels last: the same results, faster for plain networks of few channels.
     """
 
     def __init__(
@@ -71,7 +73,6 @@ class BaseModule(LightningModule):
         scheduler_interval: str | None = None,
         alpha: float | Schedule = 0.0,
         compile: bool = False,
-        channels_last: bool = False,
         relaxation: float | Schedule | None = None,
         monitor: str = "val/loss",
         monitor_mode: str = "min",
@@ -86,7 +87,8 @@ class BaseModule(LightningModule):
         for name, function in {"optimizer": optimizer, "scheduler": scheduler}.items():
             if not callable(function) and (name, function) != ("scheduler", None):
                 rule = "a function that is still to be called with what it works on"
-                raise ValueError(wrong(name, rule, function, f"`_partial_: true` in model.{name}"))
+                fix = f"model/{name}=<name> of --help, or `_partial_: true` in model.{name}"
+                raise ValueError(wrong(name, rule, function, fix))
         if scheduler_interval is not None:
             check_choice("scheduler_interval", scheduler_interval, ("step", "epoch"))
         self.net = net
@@ -99,16 +101,13 @@ class BaseModule(LightningModule):
         self.monitor, self.monitor_mode = monitor, monitor_mode
         self._total_steps: float = 1
         self._has_stale_batches = True
+        self._has_scores = False  # of the last validation
         self.compile_network = compile
-        self.memory_format = torch.channels_last if channels_last else torch.preserve_format
-        for layer in net.modules():
-            if isinstance(layer, nn.Conv2d):
-                layer.to(memory_format=self.memory_format)
         self._has_schedules = any(isinstance(v, Schedule) for v in (alpha, relaxation))
         self._follow_schedules(0.0)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        return self.net(inputs.to(memory_format=self.memory_format))
+        return self.net(inputs)
 
     def setup(self, stage: str) -> None:
         """Compile the network when asked to; names of its parameters stay as they are."""
@@ -147,6 +146,21 @@ class BaseModule(LightningModule):
             iter(self.trainer.fit_loop._data_fetcher)
         self._has_stale_batches = False
 
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Forget metrics of validation: the network is about to change."""
+        if self._has_scores:
+            metrics = self.trainer.callback_metrics
+            for name in [name for name in metrics if name.startswith("val/")]:
+                del metrics[name]
+            self._has_scores = False
+
+    def on_validation_end(self) -> None:
+        """Let schedules that follow a metric take a step."""
+        if self.trainer.state.fn != TrainerFn.FITTING or self.trainer.sanity_checking:
+            return
+        self._has_scores = True
+        follow_metric(self.trainer.lr_scheduler_configs, self.trainer.callback_metrics)
+
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Set alpha and theta to their values at the next step."""
         if self._has_schedules:
@@ -160,23 +174,21 @@ class BaseModule(LightningModule):
         if isinstance(self.relaxation, Schedule):
             self.log("train/relaxation", self.relaxation(self._progress()), sync_dist=True)
 
-    def configure_optimizers(self) -> Any:
-        optimizer = self.optimizer(self.parameters())
+    def check_optimizer(self) -> None:
+        """Raise ValueError unless optimizer and schedule can be made of what they are given."""
+        self._make_optimizer(total_steps=100, validates=True)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        total_steps = self.trainer.estimated_stepping_batches
+        return self._make_optimizer(total_steps, self.trainer.enable_validation)
+
+    def _make_optimizer(self, total_steps: float, validates: bool) -> dict[str, Any]:
+        optimizer = make_optimizer(self, self.optimizer)
         if self.scheduler is None:
-            return optimizer
-        counts_steps = "total_steps" in inspect.signature(self.scheduler).parameters
-        given = self.scheduler.keywords if isinstance(self.scheduler, partial) else {}
-        length = {}
-        if counts_steps and all(given.get(name) is None for name in ("total_steps", "epochs")):
-            length["total_steps"] = self.trainer.estimated_stepping_batches
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {
-                "scheduler": self.scheduler(optimizer, **length),
-                "interval": self.scheduler_interval or ("step" if counts_steps else "epoch"),
-                "monitor": "val/loss",
-            },
-        }
+            return {"optimizer": optimizer}
+        settings = total_steps, self.scheduler_interval, validates
+        made = make_scheduler(self.scheduler, optimizer, *settings)
+        return {"optimizer": optimizer, "lr_scheduler": made}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["relaxation"] = relaxations(self.net)

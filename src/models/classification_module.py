@@ -4,13 +4,16 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch.nn.functional as F
+from lightning import LightningDataModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
-from torchmetrics.classification import MulticlassAccuracy
+from torchmetrics import MeanMetric
 
+from src.checks import check_choice
 from src.measures import Objective
 from src.models.base_module import BaseModule
+from src.models.shapes import check_shapes
 
 Batch = tuple[Tensor, Tensor]
 
@@ -29,12 +32,13 @@ class ClassificationModule(BaseModule):
       alone, so that networks compare whatever their alpha.
 
     Args:
-        net: maps images to logits ``[B, num_classes]``.
-        num_classes: number of labels.
+        net: maps images to logits ``[B, number of labels]``.
+        input_kind: how a group acts on the images: ``"scalar"``, each channel alone, or
+            ``"vector"``, two channels a vector.
         training: the other arguments of `BaseModule`.
     """
 
-    input_kind, output_kind = "scalar", "invariant"  # how a group acts on them
+    output_kind = "invariant"  # how a group acts on the logits
 
     def __init__(
         self,
@@ -42,13 +46,21 @@ class ClassificationModule(BaseModule):
         optimizer: Callable[..., Optimizer],
         scheduler: Callable[..., LRScheduler] | None = None,
         *,
-        num_classes: int = 10,
+        input_kind: str = "scalar",
         **training: Any,
     ) -> None:
         super().__init__(net, optimizer, scheduler, **training)
+        check_choice("input_kind", input_kind, ("scalar", "vector"))
+        self.input_kind = input_kind
         splits = ("train_", "val_", "test_")  # `train` is a method of modules
-        accuracies = {split: MulticlassAccuracy(num_classes, average="micro") for split in splits}
-        self.accuracies = nn.ModuleDict(accuracies)
+        self.accuracies = nn.ModuleDict({split: MeanMetric() for split in splits})
+
+    def check_data(self, datamodule: LightningDataModule) -> None:
+        """Raise ValueError unless the network takes the data's images and has their classes."""
+        shapes = [getattr(datamodule, name, None) for name in ("image_shape", "num_classes")]
+        if None not in shapes:
+            keys = "model.net.in_channels and model.net.num_classes"
+            check_shapes(self.net, shapes[0], [shapes[1]], keys)
 
     def network_inputs(self, batch: Batch) -> Tensor:
         """The images ``[B, C, H, W]`` of a batch."""
@@ -76,6 +88,6 @@ class ClassificationModule(BaseModule):
         images, labels = batch
         logits = self(images)
         accuracy = self.accuracies[f"{split}_"]
-        accuracy.update(logits.detach(), labels)
+        accuracy.update((logits.detach().argmax(1) == labels).float())
         self.log(f"{split}/acc", accuracy, on_step=False, on_epoch=True, prog_bar=True)
         return F.cross_entropy(logits, labels)

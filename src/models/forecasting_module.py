@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from lightning import LightningDataModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -14,6 +15,7 @@ from src.measures import ForecastScores, Objective
 from src.models.base_module import BaseModule
 from src.models.components.gcnn.caching import kernels_built_once
 from src.models.components.rollout import Rollout, roll_out
+from src.models.shapes import check_shapes
 
 
 class ForecastingModule(BaseModule):
@@ -72,6 +74,13 @@ class ForecastingModule(BaseModule):
         self.velocity_scale: Tensor
         self.register_buffer("velocity_scale", torch.ones(()))
         self._scores: dict[str, ForecastScores] = {}
+
+    def check_data(self, datamodule: LightningDataModule) -> None:
+        """Raise ValueError unless the network takes the data's frames and gives such a frame."""
+        shape = getattr(datamodule, "image_shape", None)
+        if shape is not None:
+            inputs = (shape[0] * self.num_inputs, *shape[1:])
+            check_shapes(self.net, inputs, shape, "model.num_inputs and model.net.grid_size")
 
     def setup(self, stage: str) -> None:
         """Take over the scale of the training data; compile the network when asked to."""

@@ -246,7 +246,6 @@ OBLONG = nn.AdaptiveAvgPool2d((3, 5))  # quarter turns do not swap its height an
         (nn.Identity(), [images()], {"output": "regular"}, r"\[B, C, 4, H, W\]; got .* own group"),
         (nn.Identity(), images(), {}, r"the input .* \[B, C, H, W\]; got \[2, 7, 7\]\. .*a list"),
         (strict_network(), [images(2, 1)], {"group": "c8"}, r"blocks\.0 .*\[B, C, 8, H, W\]"),
-        (Network(nn.Flatten(2)), [images()], {}, r"output of blocks\.0 .*got \[3, 2, 49\]"),
         (OBLONG, [images(size=(6, 10))], {"output": "scalar"}, r"\[3, 2, 3, 5\] .*Use square"),
         (nn.Flatten(), [], {}, r"at least one sample; got none\. Pass a list"),
         (nn.Flatten(), [(images(batch=0), torch.zeros(0))], {}, "at least one sample"),

@@ -1,5 +1,3 @@
-import subprocess
-import sys
 from copy import deepcopy
 
 import numpy as np
@@ -7,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from src.measures import Objective
+from src.measures import Objective, hessian
 from src.measures.density import spectral_density, trace
 from src.measures.hessian import hessian_operator
 from src.measures.krylov import random_signs
@@ -185,27 +183,45 @@ def test_the_operator_stays_with_the_weights_of_when_it_was_made(mode):
         assert not np.allclose(hessian_operator(make_objective(network)) @ vector, expected)
 
 
-def test_errors(monkeypatch):
+def test_errors():
     network = make_network()
     with pytest.raises(ValueError, match="`kind` must be one of hessian, gauss_newton; got 'fish"):
         hessian_operator(make_objective(network), "fisher")
     network[0].weight.data[0] = torch.nan
     with pytest.raises(ValueError, match="products of the Hessian must be finite"):
         extreme_eigenvalues(hessian_operator(make_objective(network)))
-    monkeypatch.setitem(sys.modules, "curvlinops", None)
-    with pytest.raises(ImportError, match=r"curvlinops-for-pytorch.*`pip install -e .*curvature"):
-        hessian_operator(make_objective())
 
 
-@pytest.mark.slow
-def test_no_warning_on_first_use(pytestconfig):
-    """Neither the import of curvlinops nor torch's forward mode may warn; in a fresh process."""
-    script = """if True:
-        from src.measures.hessian import hessian_operator
-        assert 'curvlinops' not in __import__('sys').modules
-        from tests.helpers.objectives import make_objective
-        operator = hessian_operator(make_objective())
-        operator.matvec([1.0] * operator.shape[0])"""
-    command = [sys.executable, "-W", "error", "-c", script]
-    done = subprocess.run(command, cwd=pytestconfig.rootpath, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+def test_what_does_not_fit_is_made_again_for_each_product(monkeypatch):
+    """Of batches of 5, 5 and 3 samples as many are kept as fit; products stay the same."""
+    vector = np.random.default_rng(0).standard_normal(hessian_operator(make_objective()).shape[0])
+    expected = hessian_operator(make_objective()) @ vector
+    operator = hessian_operator(make_objective(batch_size=5))
+    assert operator @ vector == pytest.approx(expected, rel=1e-9, abs=1e-13)
+    of_batches = operator.multiply.__self__
+    assert list(of_batches.kept) == [0, 1, 2]
+    bytes_per_sample = hessian.KEPT_BYTES / of_batches.most_kept
+    assert 8 * 4 * 36 < bytes_per_sample < 1e6  # more than one feature map
+    for samples, kept in ((4, []), (12, [0, 1])):
+        monkeypatch.setattr(hessian, "KEPT_BYTES", samples * bytes_per_sample)
+        operator = hessian_operator(make_objective(batch_size=5))
+        for _ in range(2):
+            assert operator @ vector == pytest.approx(expected, rel=1e-9, abs=1e-13)
+        assert list(operator.multiply.__self__.kept) == kept
+
+
+class WithUnused(nn.Sequential):
+    """A network with a layer, the last one, that does not run."""
+
+    def forward(self, x):
+        return nn.Sequential(*self[:-1])(x)
+
+
+@pytest.mark.parametrize("kind", ["hessian", "gauss_newton"])
+def test_products_are_zero_where_there_is_no_curvature(kind):
+    """Of parameters that the loss does not depend on, and of a loss that is linear."""
+    network = WithUnused(*make_network(), nn.Linear(2, 2).double())
+    operator = hessian_operator(make_objective(network), kind)
+    product = operator @ np.ones(operator.shape[0])
+    assert product[:-6].all() and not product[-6:].any()
+    assert not (hessian_operator(objective_at([1.0, 2.0], lambda w: w), kind) @ np.ones(2)).any()

@@ -1,3 +1,4 @@
+import math
 from copy import deepcopy
 from functools import partial
 
@@ -26,7 +27,7 @@ OPTIMIZER = partial(torch.optim.SGD, lr=0.1)
 
 def classifier(make=RelaxedGCNN, **options):
     torch.manual_seed(0)
-    return relax(ClassificationModule(make(**SMALL, **options), OPTIMIZER, num_classes=3))
+    return relax(ClassificationModule(make(**SMALL, **options), OPTIMIZER))
 
 
 def forecaster():
@@ -220,3 +221,12 @@ def test_nothing_of_the_module_changes(name, options):
     before.assert_unchanged()
     assert not any(m._forward_hooks or "forward" in vars(m) for m in module.net.modules())
     assert module.net._compiled_call_impl is not None
+
+
+def test_curvature_where_training_has_diverged_is_nan():
+    module = classifier()
+    nn.init.constant_(next(module.net.parameters()), torch.inf)
+    reading = probes.hessian(subject_of(module), num_eigenvalues=1, num_probes=1, lanczos_steps=2)
+    assert set(reading.values) == {"hessian_max", "hessian_min", "hessian_trace"}
+    assert all(math.isnan(value) for value in reading.values.values())
+    assert "must be finite" in reading.details["reason"]

@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from src.measures.actions import known_fields
 from src.measures.substitution import blocks_of, substituted_outputs
 from tests.helpers.measured import Function
 
@@ -62,3 +63,27 @@ def test_layers_are_as_they_were_after_an_error():
         substitution.keep(X)
     assert "forward" not in vars(model.blocks[0])
     assert model.blocks[1].forward is own
+
+
+class Unusual(nn.Module):
+    """Blocks whose outputs are no fields: a sequence, a tuple, a number per sample."""
+
+    def __init__(self):
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            [nn.Flatten(2), nn.GRU(9, 4, batch_first=True), nn.Linear(4, 2)]
+        )
+
+    def forward(self, x):
+        sequence, _ = self.blocks[1](self.blocks[0](x))
+        return self.blocks[2](sequence[:, -1])
+
+
+def test_only_outputs_that_transform_in_a_known_way_are_measured():
+    model = Unusual()
+    with substituted_outputs(model, blocks_of(model)) as substitution:
+        _, kept = substitution.keep(torch.randn(2, 3, 3, 3))
+    assert list(kept) == ["blocks.0", "blocks.2"] and list(known_fields(kept)) == ["blocks.2"]
+    del model.blocks
+    model.blocks = 3
+    assert blocks_of(model) == {}, "a number of blocks"

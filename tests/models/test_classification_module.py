@@ -31,7 +31,7 @@ def test_the_loss_is_cross_entropy_plus_alpha_times_the_penalty():
     gradients = {}
     for alpha in (0.0, 1e-5, 1, 2):
         net = relaxed_net()
-        module = ClassificationModule(net, STILL, alpha=alpha, num_classes=3)
+        module = ClassificationModule(net, STILL, alpha=alpha)
         module.log = lambda *args, **kwargs: None
         loss, penalty = module.training_step(batch, 0), relaxation_penalty(net)
         cross_entropy = F.cross_entropy(net(images), labels)
@@ -52,7 +52,7 @@ def test_epoch_averages_weigh_samples_and_not_batches(tmp_path):
     x = torch.randn(10, 1, 5, 5, generator=generator)
     y = torch.randint(3, (10,), generator=generator)
     loader = DataLoader(TensorDataset(x, y), 4)  # batches of 4, 4 and 2
-    module = ClassificationModule(net, STILL, alpha=0.5, num_classes=3)
+    module = ClassificationModule(net, STILL, alpha=0.5)
     trainer = make_trainer(tmp_path)
     trainer.fit(module, loader, loader)
     metrics = {name: value.item() for name, value in trainer.callback_metrics.items()}

@@ -104,12 +104,12 @@ def test_a_training_step_builds_each_kernel_once(teacher_forcing):
     net, window = relaxed_net(), make_windows(2, 6)
     layers = [layer for layer in net.modules() if isinstance(layer, ExpandedConv)]
     for layer in layers:
-        layer.expanded_kernel = Mock(wraps=layer.expanded_kernel)
+        layer.expanded_fibres = Mock(wraps=layer.expanded_fibres)
     module, logged = quiet(make_module(net, teacher_forcing=teacher_forcing, alpha=0.5))
     for step in (1, 2):
         loss = module.training_step(window, 0)
         gradients = torch.autograd.grad(loss, list(net.parameters()))
-        assert [layer.expanded_kernel.call_count for layer in layers] == 3 * [step]
+        assert [layer.expanded_fibres.call_count for layer in layers] == 3 * [step]
         with torch.no_grad():
             net.readout.weight.mul_(0.9 if step == 1 else 1)  # another kernel for the next step
     penalty = relaxation_penalty(net)

@@ -7,18 +7,21 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from src.checks import check_integer, check_shape, wrong
+from src.checks import check_choice, check_integer, check_shape, wrong
+from src.models.components.activations import make_activation
 from src.models.components.gcnn import (
     Group,
     GroupBatchNorm,
     GroupConv,
     GroupPool,
+    ImageBatchNorm,
     LiftingConv,
     RelaxedGroupConv,
     RelaxedLiftingConv,
     SpatialPool,
     make_group,
 )
+from src.models.components.gcnn.caching import channels_last
 from src.models.components.gcnn.kernels import check_kernel_size
 from src.models.components.gcnn.sequential import GroupSequential
 from src.models.components.widths import count_parameters, resolve_widths
@@ -27,7 +30,7 @@ MakeConv = Callable[[int, int, bool], nn.Module]
 
 
 class Classifier(nn.Module):
-    """Blocks of convolution, norm, ELU and max-pooling, then one linear layer.
+    """Blocks of convolution, norm, activation and max-pooling, then one linear layer.
 
     The last block's output is pooled to one number per channel (here the mean over the plane;
     networks on a group pool over it first), so the logits of a network with equivariant blocks
@@ -37,13 +40,14 @@ class Classifier(nn.Module):
         make_conv: (in_channels, out_channels, is_first) -> a convolution without bias; its
             ``weight`` must hold a number of parameters proportional to in x out channels.
         make_norm: channels -> norm.
-        make_pool: window -> spatial pooling.
         in_channels: channels of the image.
         num_classes: number of logits.
         hidden_channels: channels of the layers, one number or one per layer.
         num_parameters: scale ``hidden_channels`` to this many parameters, within 3 %.
         num_layers: number of convolutions, at least two.
-        pool_after: numbers of the layers (from 1) that a 2 x 2 max-pooling follows.
+        pool_after: numbers of the layers (from 1) that a max-pooling by two follows, see
+            `SpatialPool`.
+        activation: see `make_activation`.
         dropout: probability of dropping a feature before the linear layer.
 
     Attributes:
@@ -57,7 +61,6 @@ class Classifier(nn.Module):
         self,
         make_conv: MakeConv,
         make_norm: Callable[[int], nn.Module],
-        make_pool: Callable[[int], nn.Module],
         *,
         in_channels: int = 1,
         num_classes: int = 10,
@@ -65,6 +68,7 @@ class Classifier(nn.Module):
         num_parameters: int | None = None,
         num_layers: int = 6,
         pool_after: Sequence[int] = (2, 4),
+        activation: str = "silu",
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
@@ -90,9 +94,9 @@ class Classifier(nn.Module):
         widths = resolve_widths(hidden_channels, num_layers, num_parameters, count)
         blocks = []
         for number, (i, o) in enumerate(pairwise([in_channels, *widths]), start=1):
-            layers = [make_conv(i, o, number == 1), make_norm(o), nn.ELU(inplace=True)]
+            layers = [make_conv(i, o, number == 1), make_norm(o), make_activation(activation)]
             if number in pool_after:
-                layers.append(make_pool(2))
+                layers.append(SpatialPool(2))
             blocks.append(nn.Sequential(*layers))
         self.in_channels = in_channels
         self.blocks = GroupSequential(*blocks)
@@ -102,7 +106,7 @@ class Classifier(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         fix = "Change `in_channels` of the network, or the data."
         check_shape(self, x, ("B", self.in_channels, "H", "W"), "images", fix)
-        return self.head(self.dropout(self.pool(self.blocks(x))))
+        return self.head(self.dropout(self.pool(self.blocks(channels_last(x)))))
 
     def pool(self, features: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, C]."""
@@ -118,7 +122,7 @@ class CNN(Classifier):
         def make_conv(in_channels: int, out_channels: int, is_first: bool) -> nn.Module:
             return nn.Conv2d(in_channels, out_channels, kernel_size, padding="same", bias=False)
 
-        super().__init__(make_conv, nn.BatchNorm2d, nn.MaxPool2d, **skeleton)
+        super().__init__(make_conv, ImageBatchNorm, **skeleton)
 
 
 class GroupClassifier(Classifier):
@@ -127,6 +131,9 @@ class GroupClassifier(Classifier):
     Args:
         make_conv: see `Classifier`; the first convolution lifts.
         group: a group or its name.
+        in_channels: channels of the image, for vectors two each.
+        in_type: how images transform, ``"scalar"`` or ``"vector"``, as in `LiftingConv`; the first
+            convolution must be of that type.
         group_pool: ``"max"`` or ``"mean"`` over the group.
         skeleton: the other arguments of `Classifier`.
 
@@ -135,10 +142,24 @@ class GroupClassifier(Classifier):
     """
 
     def __init__(
-        self, make_conv: MakeConv, *, group: str | Group, group_pool: str = "max", **skeleton: Any
+        self,
+        make_conv: MakeConv,
+        *,
+        group: str | Group,
+        in_channels: int = 1,
+        in_type: str = "scalar",
+        group_pool: str = "max",
+        **skeleton: Any,
     ) -> None:
-        super().__init__(make_conv, GroupBatchNorm, SpatialPool, **skeleton)
-        self.group = make_group(group)
+        group = make_group(group)
+        check_choice("in_type", in_type, ("scalar", "vector"))
+        num_fields, rest = divmod(in_channels, group.fibre_size(in_type))
+        if rest:
+            fix = "2, or in_type='scalar'"
+            raise ValueError(wrong("in_channels", "two for each vector", in_channels, fix))
+        super().__init__(make_conv, GroupBatchNorm, in_channels=num_fields, **skeleton)
+        self.in_channels = in_channels
+        self.group = group
         self.group_pool = GroupPool(group_pool)
 
     def pool(self, features: Tensor) -> Tensor:
@@ -165,15 +186,16 @@ class RotationClassifier(GroupClassifier):
         group: str | Group = "c4",
         kernel_size: int = 3,
         interpolation: str = "bilinear",
+        in_type: str = "scalar",
         **skeleton: Any,
     ) -> None:
         options = {"bias": False, "interpolation": interpolation}
 
         def make_conv(in_channels: int, out_channels: int, is_first: bool) -> nn.Module:
-            make_layer = lifting if is_first else convolution
+            make_layer = partial(lifting, in_type=in_type) if is_first else convolution
             return make_layer(in_channels, out_channels, kernel_size, group, **options)
 
-        super().__init__(make_conv, group=group, **skeleton)
+        super().__init__(make_conv, group=group, in_type=in_type, **skeleton)
 
 
 class GCNN(RotationClassifier):

@@ -4,7 +4,6 @@ import math
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from src.checks import wrong
@@ -52,11 +51,10 @@ class E2Conv(ExpandedConv):
     ) -> None:
         super().__init__(in_channels, out_channels, kernel_size, group, in_type, out_type)
         self.stride, self.padding = 1, kernel_size // 2
-        basis = self.exact_constants()["basis"].to(torch.get_default_dtype())
+        self.basis = self.exact_constants()["basis"].to(torch.get_default_dtype())
         if bias and out_type == "vector":
             rule = "False for vector outputs, because a constant vector does not turn"
             raise ValueError(wrong("bias", rule, bias, "bias=False"))
-        self.register_buffer("basis", basis, persistent=False)
         self.weight = nn.Parameter(torch.empty(self._weight_shape()))
         self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
         self.reset_parameters()
@@ -71,15 +69,8 @@ class E2Conv(ExpandedConv):
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
-    def expanded_kernel(self) -> Tensor:
-        kernel = torch.einsum("oib,bpqyx->opiqyx", self.weight, self.basis)
-        return kernel.flatten(2, 3).flatten(0, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.check_input(x)
-        kernel, bias = self.current_kernel(), self.expanded_bias()
-        y = F.conv2d(x.flatten(1, -3), kernel, bias, padding=self.padding)
-        return y.unflatten(1, (self.out_channels, -1)) if self.out_type == "regular" else y
+    def expanded_fibres(self) -> Tensor:
+        return torch.einsum("oib,bpqyx->opiqyx", self.weight, self.basis)
 
     def exact_constants(self) -> dict[str, Tensor]:
         """The basis [n, output fibre, input fibre, k, k] in float64."""
@@ -113,10 +104,8 @@ class RelaxedSteerableConv(PositionRelaxed, E2Conv):
         """[O, I, n, k, k]: w_bar + theta (w(y) - w_bar)."""
         return self._relaxed(self.weight, num_axes=2)
 
-    def expanded_kernel(self) -> Tensor:
-        """The ordinary convolution weight [O output fibre, I input fibre, k, k]."""
-        kernel = torch.einsum("oibyx,bpqyx->opiqyx", self.effective_weights(), self.basis)
-        return kernel.flatten(2, 3).flatten(0, 1)
+    def expanded_fibres(self) -> Tensor:
+        return torch.einsum("oibyx,bpqyx->opiqyx", self.effective_weights(), self.basis)
 
     def degrees_of_freedom(self) -> tuple[int, int]:
         """Dimensions of all kernels this layer can have, and of all kernels there are.
@@ -140,9 +129,16 @@ class RelaxedSteerableConv(PositionRelaxed, E2Conv):
 class E2CNN(GroupClassifier):
     """`GCNN` with the steerable kernels of e2cnn in place of turned ones."""
 
-    def __init__(self, *, group: str | Group = "c4", kernel_size: int = 3, **skeleton: Any) -> None:
+    def __init__(
+        self,
+        *,
+        group: str | Group = "c4",
+        kernel_size: int = 3,
+        in_type: str = "scalar",
+        **skeleton: Any,
+    ) -> None:
         def make_conv(in_channels: int, out_channels: int, is_first: bool) -> nn.Module:
-            in_type = "scalar" if is_first else "regular"
-            return E2Conv(in_channels, out_channels, kernel_size, group, in_type)
+            fields = in_type if is_first else "regular"
+            return E2Conv(in_channels, out_channels, kernel_size, group, fields)
 
-        super().__init__(make_conv, group=group, **skeleton)
+        super().__init__(make_conv, group=group, in_type=in_type, **skeleton)

@@ -1,101 +1,115 @@
-"""A trained network as a plain one, which runs without this project."""
+"""A trained network in plain operations of torch, which can be written as a file."""
 
-from collections.abc import Iterator
+import functools
 from copy import deepcopy
 
 import torch
-from torch import fx, nn
+from torch import Tensor, nn
 
-from src.models.components.classifiers import Classifier, GroupClassifier
 from src.models.components.gcnn.caching import ExpandedConv
 from src.models.components.gcnn.norm import GroupBatchNorm
-from src.models.components.gcnn.pooling import GroupPool, SpatialPool
-
-# Layers of torch that serve in the plain network as they are.
-ACTIVATIONS = (nn.ELU, nn.ReLU, nn.LeakyReLU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid, nn.Softplus)
-KEPT = (nn.Conv2d, nn.BatchNorm2d, nn.MaxPool2d, nn.AvgPool2d, nn.Linear, *ACTIVATIONS)
-DROPPED = (nn.Dropout, nn.Dropout2d, nn.Dropout3d, nn.Identity)  # do nothing in evaluation
+from src.models.components.gcnn.pooling import SpatialPool
 
 
-@torch.no_grad()
-def export(network: Classifier) -> nn.Sequential:
-    """Rewrite a network in plain layers of torch, with the same outputs in evaluation mode.
+class FixedConv(nn.Module):
+    """The convolution that an `ExpandedConv` is at present.
 
-    The kernels are expanded once and for all; channels and group elements share one axis,
-    (c, g) -> c |G| + g, and what is per channel is repeated for every element. The result, a copy
-    in evaluation mode, consists of layers of torch and one `torch.fx` module for the maximum or
-    mean over the group: it can be saved and loaded where only torch is installed, and
-    `torch.export` and ONNX take it. Trained further it is an ordinary CNN.
-
-    Args:
-        network: `CNN`, `GCNN`, `RelaxedGCNN`, `E2CNN` or another `Classifier` that keeps their
-            ``forward`` and ``pool``; of any group, dtype and device, in either mode.
-
-    Raises:
-        TypeError: the network or one of its layers has no plain form.
-        ValueError: a norm on the group keeps no running statistics.
+    Attributes:
+        conv: an ordinary convolution with the expanded kernel.
+        group, in_channels, out_channels, in_type, out_type: those of the layer.
     """
-    kind = type(network)
-    known = isinstance(network, Classifier) and kind.forward is Classifier.forward
-    if not known or kind.pool not in (Classifier.pool, GroupClassifier.pool):
-        raise TypeError(
-            "`network` must be a Classifier (CNN, GCNN, RelaxedGCNN or E2CNN) that keeps their "
-            f"`forward` and `pool`; got {kind.__name__}. Pass the network itself, as `module.net` "
-            "of a LightningModule, or extend src/models/components/export.py."
-        )
-    has_group = isinstance(network, GroupClassifier)
-    order = network.group.order if has_group else 1
-    layers = [_plain_layer(*named, order) for named in _in_sequence("blocks", network.blocks)]
-    if has_group:
-        layers.append(_plain_layer("group_pool", network.group_pool, order))
-    layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), _plain_layer("head", network.head, order)]
-    return nn.Sequential(*layers).eval()
 
-
-def _in_sequence(name: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """The layers that a module applies one after the other, without those that do nothing."""
-    if type(module).forward is nn.Sequential.forward:
-        for child_name, child in module.named_children():
-            yield from _in_sequence(f"{name}.{child_name}", child)
-    elif not isinstance(module, DROPPED):
-        yield name, module
-
-
-def _plain_layer(name: str, layer: nn.Module, order: int) -> nn.Module:
-    """What the layer does, on feature maps [B, C |G|, H, W]."""
-    if isinstance(layer, ExpandedConv):
+    def __init__(self, layer: ExpandedConv) -> None:
+        super().__init__()
+        self.group = layer.group
+        self.in_channels, self.out_channels = layer.in_channels, layer.out_channels
+        self.in_type, self.out_type = layer.in_type, layer.out_type
         kernel, bias = layer.expanded_kernel(), layer.expanded_bias()
         out_channels, in_channels, *size = kernel.shape
         options = {"stride": layer.stride, "padding": layer.padding, "bias": bias is not None}
-        conv = nn.Conv2d(in_channels, out_channels, size, device="meta", **options)
+        self.conv = nn.Conv2d(in_channels, out_channels, size, device="meta", **options)
         state = {"weight": kernel} if bias is None else {"weight": kernel, "bias": bias}
-        conv.load_state_dict(state, assign=True)
-        return conv
-    if isinstance(layer, GroupBatchNorm):
-        if layer.running_mean is None:
-            raise ValueError(
-                "a norm on a group must keep running statistics, because a plain one would take "
-                "the statistics of a batch per element; got track_running_stats=False at "
-                f"`{name}`. Train with track_running_stats=True."
-            )
-        norm = nn.BatchNorm2d(layer.num_features * order, layer.eps, layer.momentum, layer.affine)
+        self.conv.load_state_dict(state, assign=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x.flatten(1, 2) if self.in_type == "regular" else x)
+        return y.unflatten(1, (self.out_channels, -1)) if self.out_type == "regular" else y
+
+
+class FlatNorm(nn.Module):
+    """A `GroupBatchNorm` for |G| elements, with what is per channel repeated for each element."""
+
+    def __init__(self, layer: GroupBatchNorm, order: int) -> None:
+        super().__init__()
+        self.order = order
+        size = layer.num_features * order
+        self.norm = nn.BatchNorm2d(size, layer.eps, layer.momentum, layer.affine)
         state = layer.state_dict().items()  # the number of batches has no axis to repeat
         repeated = {k: v.repeat_interleave(order) if v.dim() else v.clone() for k, v in state}
-        norm.load_state_dict(repeated, assign=True)
-        return norm
-    if isinstance(layer, SpatialPool):
-        return {"max": nn.MaxPool2d, "mean": nn.AvgPool2d}[layer.mode](layer.size)
-    if isinstance(layer, GroupPool):  # ten times as fast as `nn.MaxPool3d` over the elements
-        graph = fx.Graph()
-        elements_apart = graph.call_method("unflatten", (graph.placeholder("x"), 1, (-1, order)))
-        reduce = {"max": "amax", "mean": "mean"}[layer.mode]
-        graph.output(graph.call_method(reduce, (elements_apart, 2)))
-        return fx.GraphModule(nn.Module(), graph)
-    if type(layer) in KEPT:
-        return deepcopy(layer)
-    raise TypeError(
-        "a layer must be a group convolution (`ExpandedConv`), GroupBatchNorm, "
-        f"SpatialPool, GroupPool, dropout, or {', '.join(kind.__name__ for kind in KEPT)} of "
-        f"torch; got {type(layer).__name__} at `{name}`. Use one of these, or add its plain form "
-        "to `_plain_layer` in src/models/components/export.py."
-    )
+        self.norm.load_state_dict(repeated, assign=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(x.flatten(1, 2)).unflatten(1, (-1, self.order))
+
+
+class AnySizePool(nn.Module):
+    """`SpatialPool` in operations whose traces hold for any height and width.
+
+    A window has s + r pixels along an axis of n s + r: the first s, and the next r of s - 1.
+    """
+
+    def __init__(self, layer: SpatialPool) -> None:
+        super().__init__()
+        self.size, self.mode = layer.size, layer.mode
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._along(self._along(x, []), [slice(None)])
+
+    def _along(self, x: Tensor, after: list[slice]) -> Tensor:
+        """Pool along one axis, which as many follow as there are slices."""
+        size, length = self.size, x.shape[-1 - len(after)]
+        rest = length % size
+        span = length - rest - size + 1  # from the start of the first window to the last one's
+
+        def pixel(number: int) -> Tensor:
+            return x[(..., slice(number, number + span, size), *after)]
+
+        pixels = [pixel(number) for number in range(size)]
+        for extra in range(1, size):
+            used = torch.sym_min(rest, extra)  # where there is no such pixel, the last one again
+            is_there = used - torch.sym_min(rest, extra - 1)
+            pixels.append(pixel(size - 1 + used) * (1 if self.mode == "max" else is_there))
+        if self.mode == "mean":
+            return sum(pixels) / (size + rest)
+        return functools.reduce(torch.maximum, pixels)
+
+
+@torch.no_grad()
+def export(network: nn.Module) -> nn.Module:
+    """Copy a network, with plain layers in the places of this project's, kernels expanded.
+
+    Layers keep the shapes of their inputs and outputs, so whatever surrounds them works as before:
+    skip connections, lists of modules, a forward of one's own. All else is copied as it is. The
+    copy is in evaluation mode, in which it gives the network's outputs, and consists of
+    operations of torch that `torch.export` and ONNX take. Trained further its convolutions are
+    ordinary ones.
+
+    Args:
+        network: any network, of any group, dtype and device, in either mode.
+    """
+    copy = deepcopy(network)
+    orders = {m.group.order for m in copy.modules() if isinstance(m, ExpandedConv)}
+    plain = {layer: _plain_layer(layer, orders) for layer in copy.modules()}  # shared ones too
+    for module in plain:
+        for name, child in module._modules.items():
+            module._modules[name] = plain.get(child, child)
+    return plain[copy].eval()
+
+
+def _plain_layer(layer: nn.Module, orders: set[int]) -> nn.Module:
+    """What does the same as a layer of this project, in a network on groups of these orders."""
+    if isinstance(layer, ExpandedConv) and type(layer).forward is ExpandedConv.forward:
+        return FixedConv(layer)
+    if type(layer) is GroupBatchNorm and layer.running_mean is not None and len(orders) == 1:
+        return FlatNorm(layer, *orders)
+    return AnySizePool(layer) if type(layer) is SpatialPool else layer

@@ -9,10 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from src.checks import check_choice, check_integer, check_shape
+from src.models.components.activations import make_activation
 from src.models.components.gcnn import (
     Group,
     GroupBatchNorm,
     GroupConv,
+    ImageBatchNorm,
     LiftingConv,
     RelaxedGroupConv,
     RelaxedLiftingConv,
@@ -20,6 +22,7 @@ from src.models.components.gcnn import (
     VectorReadout,
     make_group,
 )
+from src.models.components.gcnn.caching import channels_last
 from src.models.components.gcnn.kernels import check_kernel_size
 from src.models.components.gcnn.sequential import GroupSequential
 from src.models.components.translation import RelaxedTranslationConv
@@ -32,7 +35,7 @@ START = 0.1  # factor on a new readout whose output is added to the last frame
 
 
 class Forecaster(nn.Module):
-    r"""Blocks of convolution, norm and ELU, then a convolution to one velocity field.
+    r"""Blocks of convolution, norm and activation, then a convolution to one velocity field.
 
     .. math:: \hat v_{T+1} = v_T + \mathrm{readout}(\mathrm{blocks}(v_1, \dots, v_T))
 
@@ -50,7 +53,7 @@ class Forecaster(nn.Module):
         hidden_channels: channels of all layers but the last, one number or one per layer.
         num_parameters: scale ``hidden_channels`` to this many parameters, within 3 %.
         num_layers: number of convolutions with the readout, at least three.
-        norm: ``"none"``, or ``"batch"`` for a batch norm before each ELU.
+        norm, activation: ``"none"``, or ``"batch"`` before each activation (`make_activation`).
         residual: whether to add the last frame of the input.
 
     Attributes:
@@ -75,6 +78,7 @@ class Forecaster(nn.Module):
         num_parameters: int | None = None,
         num_layers: int = 5,
         norm: str = "none",
+        activation: str = "silu",
         residual: bool = True,
     ) -> None:
         super().__init__()
@@ -92,7 +96,7 @@ class Forecaster(nn.Module):
         widths = resolve_widths(hidden_channels, num_layers - 1, num_parameters, count)
         places: list[Place] = ["first", *["hidden"] * (num_layers - 2)]
         blocks = [
-            nn.Sequential(make_conv(i, o, place), make_norm(o), nn.ELU(inplace=True))
+            nn.Sequential(make_conv(i, o, place), make_norm(o), make_activation(activation))
             for place, (i, o) in zip(places, pairwise([num_inputs, *widths]))
         ]
         self.num_inputs = num_inputs
@@ -109,7 +113,7 @@ class Forecaster(nn.Module):
         meaning = f"{self.num_inputs} frames of 2 components"
         fix = "Change `num_inputs` of the network, or the data."
         check_shape(self, x, ("B", 2 * self.num_inputs, "H", "W"), meaning, fix)
-        change = self.readout(self.blocks(x))
+        change = self.readout(self.blocks(channels_last(x)))
         return x[:, -2:] + change if self.residual else change
 
 
@@ -138,7 +142,7 @@ class PlainForecaster(Forecaster):
             bias = norm == "none" or place == "last"
             return make_layer(inputs, outputs, kernel_size, padding="same", bias=bias)
 
-        super().__init__(make_conv, nn.BatchNorm2d, norm=norm, **skeleton)
+        super().__init__(make_conv, ImageBatchNorm, norm=norm, **skeleton)
 
 
 class CNNForecaster(PlainForecaster):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+import torch
 from torch import nn
 
 from src.checks import check_integer
@@ -72,3 +73,46 @@ def resolve_widths(
             "group, kernel, number of layers or number of banks."
         )
     return widths
+
+
+def with_num_parameters(make: Callable[..., nn.Module], num_parameters: int) -> nn.Module:
+    """Build a network at the width that gives it a number of parameters, within 3 %.
+
+    For networks of any shape: each width that is tried is built, without a trace in the random
+    state, and its parameters are counted; a dozen are tried. (`resolve_widths` builds none, but
+    asks for a chain of layers.)
+
+    Args:
+        make: makes a network, given the factor ``width`` on all its channels (a float, above 0;
+            the network rounds, such as ``max(1, round(16 * width))``). A larger factor must not
+            give fewer parameters.
+        num_parameters: target for the number of trainable parameters.
+
+    Raises:
+        ValueError: if no width meets the target within 3 %.
+    """
+    check_integer("num_parameters", num_parameters)
+    counts: dict[float, int] = {}
+
+    def count(width: float) -> int:
+        with torch.random.fork_rng(devices=[]):
+            counts[width] = count_parameters(make(width=width))
+        return counts[width]
+
+    low = high = 1.0
+    while count(high) < num_parameters and high < 2**20:
+        low, high = high, 2 * high
+    while count(low) > num_parameters and low > 2**-20:
+        low, high = low / 2, low
+    while high / low > 1.001 and num_parameters not in counts.values():
+        middle = (low * high) ** 0.5
+        low, high = (middle, high) if count(middle) < num_parameters else (low, middle)
+    best = min(counts, key=lambda width: abs(counts[width] - num_parameters))
+    if abs(counts[best] - num_parameters) > TOLERANCE * num_parameters:
+        below, above = sorted((counts[low], counts[high]))
+        raise ValueError(
+            f"`num_parameters` must be met within {TOLERANCE:.0%} by some width; got "
+            f"{num_parameters}, between {below} and {above} of neighbouring widths. Use one of "
+            "these, a larger number, or more channels at width 1."
+        )
+    return make(width=best)

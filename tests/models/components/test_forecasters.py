@@ -15,7 +15,7 @@ from src.models.components.forecasters import (
     RelaxedGCNNForecaster,
     RelaxedTranslationForecaster,
 )
-from src.models.components.gcnn import GroupBatchNorm
+from src.models.components.gcnn import GroupBatchNorm, ImageBatchNorm
 from src.models.components.widths import count_parameters
 from tests.helpers.equivariance import assert_equivariant
 
@@ -55,8 +55,8 @@ def test_shapes_gradients_and_norms(name, norm):
     assert y.shape == (3, 2, 10, 10)
     assert torch.equal(x, frames()), "the input is not written to"
     kinds = [type(module) for module in net.modules()]
-    assert kinds.count(nn.ELU) == 3
-    assert kinds.count(nn.BatchNorm2d if name in PLAIN else GroupBatchNorm) == 3 * (norm != "none")
+    assert kinds.count(nn.SiLU) == 3
+    assert kinds.count(ImageBatchNorm if name in PLAIN else GroupBatchNorm) == 3 * (norm != "none")
     F.mse_loss(y, frames(num_inputs=1, seed=5)).backward()
     smallest = min(p.grad.abs().max() for p in net.parameters())
     assert smallest > 1e-8, "gradients reach all parameters"
@@ -89,7 +89,7 @@ def test_only_relaxed_and_plain_networks_can_leave_the_symmetry(name):
     for parameter in net.parameters():
         parameter.add_(torch.randn_like(parameter), alpha=0.3)
     error = equivariance_error(net, [frames()], "c4", **VECTORS)
-    assert (error < 1e-5) if name in STRICT else (error > 0.1)
+    assert (error < 1e-5) if name in STRICT else (error > 0.05)
 
 
 @pytest.mark.parametrize("name", PLAIN)
@@ -112,7 +112,7 @@ def test_measures_see_every_block(name):
     assert list(errors.per_layer) == [f"blocks.{n}" for n in range(len(net.blocks))]
     if name not in PLAIN:
         assert max(errors.overall, *errors.per_layer.values()) < 1e-5
-    assert equivariance_error(net, [frames()], "c4", input="scalar", output="scalar") > 0.1
+    assert equivariance_error(net, [frames()], "c4", input="scalar", output="scalar") > 0.05
 
 
 @pytest.mark.parametrize("options", [{"kernel_size": 5}, {"group": "c3", "norm": "batch"}])

@@ -40,13 +40,13 @@ def test_kernels_are_built_once_and_gradients_flow_through_every_frame():
     """Also to weights that `functional_call` swaps, after a kernel of its own ones was kept."""
     torch.manual_seed(0)
     net, known = Averaged(4, 2, 3, "c4"), make_windows(3, 2, size=4)
-    net.expanded_kernel = Mock(wraps=net.expanded_kernel)
+    net.expanded_fibres = Mock(wraps=net.expanded_fibres)
     rollout = Rollout(net, 3)
     forecasts = rollout(known)
-    assert net.expanded_kernel.call_count == 1
+    assert net.expanded_fibres.call_count == 1
     [gradient] = torch.autograd.grad(forecasts.square().sum(), net.weight)
     plain = roll_out(net, known, 3)
-    assert net.expanded_kernel.call_count == 4
+    assert net.expanded_fibres.call_count == 4
     [expected] = torch.autograd.grad(plain.square().sum(), net.weight)
     assert torch.equal(forecasts, plain)
     assert torch.allclose(gradient, expected, rtol=1e-5, atol=1e-5)

@@ -4,7 +4,6 @@ from functools import lru_cache
 from math import sqrt
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from src.checks import check_choice, check_integer
@@ -65,13 +64,13 @@ class GroupLayer(ExpandedConv):
             order, size = permutation.shape
             kernel = torch.arange(order * in_channels).view(order, -1, 1)
             source = permutation[:, None] + kernel * size
-            self.register_buffer("source", source.flatten(), persistent=False)
+            self.source, self.index_tables = source.flatten(), ("source",)
         for name, exact in self.exact_constants().items():
-            self.register_buffer(name, exact.to(torch.get_default_dtype()), persistent=False)
+            setattr(self, name, exact.to(torch.get_default_dtype()))
         self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
 
-    def expanded_kernel(self) -> Tensor:
-        """W as an ordinary convolution weight [O |G|, I fibre, k, k], output channels (o, g)."""
+    def expanded_fibres(self) -> Tensor:
+        """W, [O, |G|, I, fibre, k, k]."""
         return self._turn_shared(self.weight)
 
     def reset_parameters(self) -> None:
@@ -107,28 +106,24 @@ class GroupLayer(ExpandedConv):
         size = self.transform.shape[-1]
         turned = psi.reshape(-1, size) @ self.transform.flatten(0, 1).t()
         turned = turned.view(self.out_channels, -1, self.group.order, size)
-        return self._as_conv_weight(turned.transpose(1, 2))
+        return self._with_fibres(turned.permute(2, 0, 1, 3)).transpose(0, 1)
 
     def _turn_each(self, psi: Tensor) -> Tensor:
         """Expand one psi per element: [|G|, O, I fibre k^2] in any grouping of axes."""
         order, size = self.group.order, self.transform.shape[-1]
         turned = torch.bmm(psi.reshape(order, -1, size), self.transform.mT)
-        return self._as_conv_weight(turned.view(order, self.out_channels, -1).transpose(0, 1))
+        return self._with_fibres(turned.view(order, self.out_channels, -1)).transpose(0, 1)
 
     def _permute(self, psi: Tensor) -> Tensor:
         """Expand one psi per element, [O, |G|, I fibre k^2], where A_g only permutes."""
         psi = psi.reshape(self.out_channels, -1)
-        return self._as_conv_weight(psi.gather(1, self.source.expand(self.out_channels, -1)))
+        kernel = psi.gather(1, self.source.expand(self.out_channels, -1))
+        return self._with_fibres(kernel.view(self.out_channels, self.group.order, -1))
 
-    def _as_conv_weight(self, kernel: Tensor) -> Tensor:
-        """[O, |G|, I, fibre k^2] in any grouping of axes -> [O |G|, I fibre, k, k]."""
-        rows, columns = self.out_channels * self.group.order, self.in_channels * self.fibre_size
-        return kernel.reshape(rows, columns, self.kernel_size, self.kernel_size)
-
-    def _convolve(self, x: Tensor) -> Tensor:
-        """[B, I fibre, H, W] -> [B, O, |G|, H', W']."""
-        y = F.conv2d(x, self.current_kernel(), self.expanded_bias(), self.stride, self.padding)
-        return y.unflatten(1, (self.out_channels, self.group.order))
+    def _with_fibres(self, kernel: Tensor) -> Tensor:
+        """[m, n, I fibre k^2] in any grouping of the last axes -> [m, n, I, fibre, k, k]."""
+        sizes = self.in_channels, self.fibre_size, self.kernel_size, self.kernel_size
+        return kernel.reshape(*kernel.shape[:2], *sizes)
 
     def _exact_permutation(self) -> Tensor | None:
         """The places of the ones in A_g, [|G|, fibre k^2]; None if it does more than permute."""

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import debug_unwrap
 
@@ -64,22 +65,31 @@ class KernelCache:
 
 
 def _mode(parameter: Tensor) -> tuple:
-    """What else a kernel depends on: gradients recorded or not, and autocast."""
+    """What else a kernel depends on: gradients recorded or not, autocast and TF32."""
     device = parameter.device.type
     autocast = torch.is_autocast_enabled(device)
     dtype = torch.get_autocast_dtype(device) if autocast else None
-    return torch.is_grad_enabled(), torch.is_inference_mode_enabled(), dtype
+    float32 = getattr(torch.backends.cuda.matmul, "fp32_precision", None)  # of torch 2.9 and later
+    return torch.is_grad_enabled(), torch.is_inference_mode_enabled(), dtype, float32
 
 
 class ExpandedConv(nn.Module):
     """A convolution on a group whose kernel is expanded from fewer parameters, ``weight``.
 
-    Subclasses define ``expanded_kernel()``, the ordinary convolution weight [O output fibre,
-    I input fibre, k, k], and ``exact_constants()``, the buffers it uses, by name, in float64.
+    Subclasses define ``expanded_fibres()``, the kernel [O, output fibre, I, input fibre, k, k],
+    and the constants it uses: ``exact_constants()``, by name, in float64, and ``index_tables``,
+    the names of those of integers. They are plain attributes, not buffers: what averages buffers
+    along training (as `torch.optim.swa_utils.AveragedModel` does) would round and truncate them.
+
+    Feature maps [B, C, |G|, H, W] leave it as views of memory ordered [B, H, W, |G|, C], in which
+    convolution, norm and pooling are fastest; other orders are taken too, and copied.
     """
 
+    index_tables: tuple[str, ...] = ()
     weight: Tensor
     bias: Tensor | None
+    stride: int
+    padding: int
 
     def __init__(
         self,
@@ -104,6 +114,10 @@ class ExpandedConv(nn.Module):
         self.out_type = out_type
         self.kernel_cache = KernelCache()
 
+    def expanded_kernel(self) -> Tensor:
+        """The ordinary convolution weight [O output fibre, I input fibre, k, k]."""
+        return self.expanded_fibres().flatten(2, 3).flatten(0, 1)
+
     def expanded_bias(self) -> Tensor | None:
         """The ordinary convolution bias [O output fibre], or None."""
         if self.bias is None:
@@ -114,9 +128,16 @@ class ExpandedConv(nn.Module):
         """What ``expanded_kernel`` is built from."""
         return (self.weight,)
 
-    def current_kernel(self) -> Tensor:
-        """`expanded_kernel`, built anew only if it may have changed: see `KernelCache`."""
-        return self.kernel_cache.get(self.kernel_parameters(), self.expanded_kernel)
+    def forward(self, x: Tensor) -> Tensor:
+        self.check_input(x)
+        if self.in_type == "regular":
+            x = x.transpose(1, 2).flatten(1, 2)
+        kernel = self.kernel_cache.get(self.kernel_parameters(), self._elements_outermost)
+        bias, regular = self.expanded_bias(), self.out_type == "regular"
+        if bias is not None and regular:
+            bias = bias.unflatten(0, (self.out_channels, -1)).t().flatten()
+        y = F.conv2d(channels_last(x), kernel, bias, self.stride, self.padding)
+        return y.unflatten(1, (-1, self.out_channels)).transpose(1, 2) if regular else y
 
     def check_input(self, x: Tensor) -> None:
         """Raise ValueError unless ``x`` holds the fields that the layer takes."""
@@ -127,13 +148,32 @@ class ExpandedConv(nn.Module):
         fix = "Change `in_channels`, `in_type` or `group` of this layer, or the layer before it."
         check_shape(self, x, ("B", *channels, "H", "W"), meaning, fix)
 
+    def _elements_outermost(self) -> Tensor:
+        """`expanded_kernel` with channels ordered (g, o) and (h, i), as the memory of maps is."""
+        kernel = self.expanded_fibres()
+        kernel = kernel.transpose(0, 1) if self.out_type == "regular" else kernel
+        kernel = kernel.transpose(2, 3) if self.in_type == "regular" else kernel
+        return kernel.flatten(2, 3).flatten(0, 1)
+
     def _apply(self, fn, recurse=True):
         """Convert the constants from double precision when dtype or device changes."""
         super()._apply(fn, recurse)
         for name, exact in self.exact_constants().items():
-            setattr(self, name, exact.to(getattr(self, name)))
+            setattr(self, name, exact.to(self.weight))
+        for name in self.index_tables:
+            setattr(self, name, getattr(self, name).to(self.weight.device))
         self.kernel_cache.clear()
         return self
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """[B, C, H, W] as a view of memory ordered [B, H, W, C]; a copy where it is ordered otherwise.
+
+    Also for C = 1, where strides alone do not say which order is meant and `Tensor.contiguous`
+    leaves the choice open; and inside `torch.func.vmap`, which knows no memory formats.
+    """
+    x = x.permute(0, 2, 3, 1).contiguous()
+    return x.flatten(2).unflatten(2, x.shape[2:]).permute(0, 3, 1, 2)
 
 
 @contextmanager

@@ -52,7 +52,7 @@ class RelaxedLayer(Relaxable):
         """[O, |G|]: d_bar_o + theta (d_o(g) - d_bar_o), or None."""
         return None if self.group_biases is None else self._relaxed(self.group_biases)
 
-    def expanded_kernel(self) -> Tensor:
+    def expanded_fibres(self) -> Tensor:
         """The strict layer's, of the mixed banks."""
         mixing = self.effective_weights().t()
         if not self.permutes:

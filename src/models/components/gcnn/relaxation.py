@@ -23,7 +23,8 @@ class Relaxable(nn.Module):
     define ``effective_weights``, ``relaxation_penalty`` and ``relaxed_weight_error``.
 
     Attributes:
-        relaxation: theta, a tensor without axes, or None: free, at no cost. Not in ``state_dict``.
+        relaxation: theta, a tensor without axes, or None: free, at no cost. No buffer: it is
+            neither in ``state_dict`` nor averaged with the weights.
 
     Reference: S. Pertigkiozoglou, E. Chatzipantazis, S. Trivedi, K. Daniilidis, Improving
     Equivariant Model Training via Constraint Relaxation, NeurIPS 2024.
@@ -33,7 +34,13 @@ class Relaxable(nn.Module):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.register_buffer("relaxation", None, persistent=False)
+        self.relaxation = None
+
+    def _apply(self, fn, recurse=True):
+        super()._apply(fn, recurse)
+        if self.relaxation is not None:
+            self.relaxation = self.relaxation.to(self.weight)
+        return self
 
     def _relaxed(self, weights: Tensor, num_axes: int = 1) -> Tensor:
         """The weights the layer uses, with w_bar the mean over the last ``num_axes`` axes."""

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.autograd import gradcheck, gradgradcheck
 from torch.func import functional_call
+from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn, get_ema_multi_avg_fn
 
 from src.models.components.gcnn import RelaxedLiftingConv
 from src.models.components.gcnn.kernels import INTERPOLATIONS
@@ -116,7 +117,46 @@ def test_kernels_are_permuted_where_the_group_only_permutes(name, group, kernel_
     scalars = "readout" not in name and (layer.in_type != "vector" or group == "c1")
     harmonic = options.get("interpolation") == "harmonic"
     assert layer.permutes == (on_grid and scalars and not harmonic)
-    assert ("transform" in dict(layer.named_buffers())) != layer.permutes
+    assert hasattr(layer, "transform") != layer.permutes
+    assert hasattr(layer, "source") == (layer.permutes or "group" in name)
+
+
+AVERAGES = {decay: {"avg_fn": get_ema_avg_fn(decay)} for decay in (0.9, 0.99, 0.9999)}
+AVERAGES |= {"mean": {}, "many": {"multi_avg_fn": get_ema_multi_avg_fn(0.95)}}
+
+
+@pytest.mark.parametrize("average", AVERAGES)
+@pytest.mark.parametrize("group", ["c4", "c8"])
+@every_layer
+@torch.no_grad()
+def test_an_average_of_weights_computes_what_a_layer_of_those_weights_does(name, group, average):
+    """Also where buffers are averaged; theta and what permutes or turns kernels stay."""
+    layer = make_layer(name, 3, group)
+    if name in RELAXABLE:
+        set_relaxation(layer, 0.3)
+    averaged = AveragedModel(layer, use_buffers=True, **AVERAGES[average])
+    for _ in range(5):
+        for parameter in layer.parameters():
+            parameter.add_(torch.randn_like(parameter))
+        averaged.update_parameters(layer)
+    x = make_input(layer)
+    before = layer(x)
+    layer.load_state_dict(averaged.module.state_dict())
+    assert torch.equal(averaged(x), layer(x)) and not torch.allclose(before, layer(x))
+
+
+@every_layer
+def test_constants_go_where_the_weights_go(name):
+    """Index tables stay integers; theta goes along."""
+    layer = make_layer(name, 3, "c8").double()
+    if name in RELAXABLE:
+        set_relaxation(layer, 0.3)
+    assert not list(layer.buffers())
+    layer.to("meta")
+    tensors = [v for v in vars(layer).values() if isinstance(v, torch.Tensor)]
+    assert all(t.is_meta for t in tensors) and (tensors or name == "translation")
+    for table in getattr(layer, "index_tables", ()):
+        assert getattr(layer, table).dtype == torch.int64
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.func import functional_call
 
+from src.models.components import gcnn
 from src.models.components.gcnn import kernels_built_once
 from src.models.components.gcnn.caching import KernelCache
 from tests.helpers.layer_cases import LAYERS, make_input, make_layer
@@ -16,7 +17,7 @@ from tests.helpers.layer_cases import LAYERS, make_input, make_layer
 def counted(name):
     """A layer that counts how often it builds its kernel, and an input."""
     layer = make_layer(name)
-    layer.expanded_kernel = Mock(wraps=layer.expanded_kernel)
+    layer.expanded_fibres = Mock(wraps=layer.expanded_fibres)
     return layer, make_input(layer, 6, 6)
 
 
@@ -43,15 +44,15 @@ def test_evaluation_builds_once_and_training_each_time(case):
     layer, x = case
     keys = layer.state_dict().keys()
     layer(x), layer(x)
-    assert layer.expanded_kernel.call_count == 2
+    assert layer.expanded_fibres.call_count == 2
     with torch.no_grad():
         first = layer.eval()(x)
         assert all(torch.equal(layer(x), first) for _ in range(3))
-        assert layer.expanded_kernel.call_count == 3
+        assert layer.expanded_fibres.call_count == 3
         with torch.autocast("cpu", torch.bfloat16):
             assert layer(x).dtype == torch.bfloat16
         assert torch.equal(layer(x), first)
-    assert layer.expanded_kernel.call_count == 5
+    assert layer.expanded_fibres.call_count == 5
     assert layer.state_dict().keys() == keys
 
 
@@ -102,7 +103,7 @@ def test_functional_calls_use_their_own_parameters(one_of_two):
 @torch.no_grad()
 def test_a_deep_copy_and_a_pickle_keep_nothing(one_of_two):
     layer, x = one_of_two
-    del layer.expanded_kernel
+    del layer.expanded_fibres
     before = layer.eval()(x)
     for twin in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
         assert twin.kernel_cache._kernel is None
@@ -117,10 +118,10 @@ def test_one_kernel_for_a_rollout_with_the_same_gradients(case):
     xs = [x, *(torch.randn_like(x) for _ in range(5))]
     parameters = list(layer.parameters())
     apart = torch.autograd.grad(sum(layer(x).square().mean() for x in xs), parameters)
-    assert layer.expanded_kernel.call_count == 6
+    assert layer.expanded_fibres.call_count == 6
     with kernels_built_once(layer):
         loss = sum(layer(x).square().mean() for x in xs)
-    assert layer.expanded_kernel.call_count == 7
+    assert layer.expanded_fibres.call_count == 7
     for ours, theirs in zip(torch.autograd.grad(loss, parameters), apart):
         assert torch.allclose(ours, theirs, rtol=1e-4, atol=1e-6)
 
@@ -132,15 +133,15 @@ def test_each_backward_and_each_parameter_has_its_own_graph(one_of_two):
         layer.eval()(x)
     with torch.no_grad():
         layer(x)
-    layer.expanded_kernel.reset_mock()
+    layer.expanded_fibres.reset_mock()
     with kernels_built_once(layer):
         for _ in range(2):
             layer(x).sum().backward()
-        assert layer.expanded_kernel.call_count == 2
+        assert layer.expanded_fibres.call_count == 2
         layer(x)
         layer.weight = torch.nn.Parameter(layer.weight.detach().clone())
         layer(x).sum().backward()
-    assert layer.expanded_kernel.call_count == 4
+    assert layer.expanded_fibres.call_count == 4
     assert layer.weight.grad.abs().sum() > 0
 
 
@@ -154,3 +155,26 @@ def test_a_kernel_of_a_transform_ends_with_the_transform(one_of_two):
         torch.func.grad(slope)(torch.ones(()))
         assert layer.kernel_cache._kernel is None
     assert torch.equal(layer(x), expected)
+
+
+@pytest.mark.parametrize("pool_size", [2, 3])
+def test_feature_maps_stay_in_one_order_of_memory(pool_size):
+    """Channels last of all, elements before them: no layer copies what the one before gave."""
+    layers = [
+        gcnn.LiftingConv(1, 3, 3, "c4"),
+        gcnn.GroupBatchNorm(3),
+        torch.nn.SiLU(),
+        gcnn.SpatialPool(pool_size),
+        gcnn.RelaxedGroupConv(3, 5, 3, "c4", num_filter_banks=2),
+    ]
+    x = torch.randn(2, 1, 12, 12)
+    for layer in layers:
+        x = layer(x)
+        assert x.permute(0, 3, 4, 2, 1).is_contiguous(), f"copied by {type(layer).__name__}"
+
+
+def test_other_orders_of_memory_give_the_same(case):
+    layer, x = case
+    orders = [x, x.to(memory_format=torch.channels_last) if x.dim() == 4 else x.mT.contiguous().mT]
+    results = [fresh(layer, order) for order in orders]
+    torch.testing.assert_close(*results)

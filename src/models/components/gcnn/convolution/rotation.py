@@ -30,16 +30,12 @@ class GroupConv(GroupLayer):
         shape = (self.out_channels, self.in_channels, order, self.kernel_size, self.kernel_size)
         self.weight = nn.Parameter(torch.empty(shape))
         if not self.permutes:  # where the kernel at (o, g, i, h) comes from, and goes back to
-            sizes = map(torch.arange, (self.out_channels, order, self.in_channels, order))
-            o, g, i, h = torch.meshgrid(*sizes, indexing="ij")
+            sizes = map(torch.arange, (order, self.out_channels, order, self.in_channels))
+            g, o, h, i = torch.meshgrid(*sizes, indexing="ij")
             source = self._row(o, g, i, self.group.cayley[self.group.inverse[g], h]).flatten()
-            self.register_buffer("source", source, persistent=False)
-            self.register_buffer("target", source.argsort(), persistent=False)
+            self.source, self.target = source, source.argsort()
+            self.index_tables = ("source", "target")
         self.reset_parameters()
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.check_input(x)
-        return self._convolve(x.flatten(1, 2))
 
     def _exact_transform(self) -> Tensor:
         """T_g alone: rho(g) puts the turned kernels in their places."""
@@ -57,7 +53,10 @@ class GroupConv(GroupLayer):
 
     def _put_in_places(self, turned: Tensor) -> Tensor:
         rows = turned.reshape(-1, self.kernel_size**2)
-        return self._as_conv_weight(permute_rows(rows, self.source, self.target))
+        order, k = self.group.order, self.kernel_size
+        rows = permute_rows(rows, self.source, self.target)
+        kernel = rows.view(order, self.out_channels, order, self.in_channels, k, k)
+        return kernel.permute(1, 0, 3, 2, 4, 5)
 
     def _row(self, o: Tensor, g: Tensor, i: Tensor, h: Tensor) -> Tensor:
         """Row of T_g psi[o, i, h] among the turned kernels, ordered (o, i, h, g)."""

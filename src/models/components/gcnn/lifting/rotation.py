@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from src.checks import check_choice
 from src.models.components.gcnn.base import GroupLayer
@@ -34,10 +34,6 @@ class LiftingConv(GroupLayer):
         k, channels = self.kernel_size, self.in_channels * self.fibre_size
         self.weight = nn.Parameter(torch.empty(self.out_channels, channels, k, k))
         self.reset_parameters()
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.check_input(x)
-        return self._convolve(x)
 
 
 class RelaxedLiftingConv(RelaxedLayer, LiftingConv):

@@ -3,7 +3,6 @@
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from src.models.components.gcnn.base import GroupLayer, fibre_transform
@@ -35,10 +34,6 @@ class VectorReadout(GroupLayer):
         self.weight = nn.Parameter(torch.empty(shape))
         self.reset_parameters()
 
-    def forward(self, x: Tensor) -> Tensor:
-        self.check_input(x)
-        return F.conv2d(x.flatten(1, 2), self.current_kernel(), None, self.stride, self.padding)
-
     def _exact_permutation(self) -> None:
         """None: vectors change sign."""
 
@@ -49,13 +44,13 @@ class VectorReadout(GroupLayer):
         return self._turn_each(psi.expand(self.group.order, *psi.shape))
 
     def _turn_each(self, psi: Tensor) -> Tensor:
-        """[|G|, O, 2, I, k, k] in any grouping of axes -> [2 O, I |G|, k, k]."""
+        """[|G|, O, 2, I, k, k] in any grouping of axes -> [O, 2, I, |G|, k, k]."""
         order, size, channels = self.group.order, self.transform.shape[-1], self.in_channels
         psi = psi.reshape(order, self.out_channels, 2, channels, -1)
         turned = torch.bmm(psi.transpose(2, 3).reshape(order, -1, size), self.transform.mT)
-        turned = turned.view(order, self.out_channels, channels, 2, -1).permute(1, 3, 2, 0, 4)
         k = self.kernel_size
-        return turned.reshape(2 * self.out_channels, channels * order, k, k)
+        turned = turned.view(order, self.out_channels, channels, 2, k, k)
+        return turned.permute(1, 3, 2, 0, 4, 5)
 
 
 class RelaxedVectorReadout(RelaxedLayer, VectorReadout):
