@@ -3,7 +3,9 @@
 import json
 import math
 import os
-from contextlib import suppress
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +35,33 @@ RECORDS = ".jobs"  # folder, while it is under way
 REPLACED = "replaced"  # folder beside it, of runs that were run anew
 
 
+def check_writable(folder: str | Path) -> None:
+    """Raise the system's OSError, naming `folder`, unless it can be made and written to."""
+    folder = Path(folder).absolute()
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    try:
+        tempfile.TemporaryFile(dir=there).close()
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(folder)) from None
+
+
+@contextmanager
+def named_in_errors(path: str | Path) -> Iterator[None]:
+    """Within it, name `path` in an OSError that names no file, as of one that is open already."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+
+
 def write_bytes(path: str | Path, data: bytes) -> None:
     """Write `data` to a temporary file beside `path`, then rename it to `path`."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as file:
+        with named_in_errors(path), temporary.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

@@ -9,13 +9,13 @@ from omegaconf import DictConfig
 
 ROOT = rootutils.setup_root(__file__, indicator=".project-root", pythonpath=True, dotenv=True)
 
-from src.runs.overrides import refuse_renamed  # noqa: E402
+from src.runs.entry_points import entry_point  # noqa: E402
 from src.runs.resolvers import register_resolvers  # noqa: E402
 
 register_resolvers()
 
 
-@refuse_renamed
+@entry_point
 @hydra.main(version_base="1.3", config_path=str(ROOT / "configs"), config_name="generate")
 def main(config: DictConfig) -> None:
     """Build the data module, make its set, and write the run directory."""

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 ROOT = rootutils.setup_root(__file__, indicator=".project-root", pythonpath=True, dotenv=True)
 
-from src.runs.overrides import refuse_renamed  # noqa: E402
+from src.runs.entry_points import entry_point  # noqa: E402
 from src.runs.resolvers import register_resolvers  # noqa: E402
 from src.sweeps.checks import offer_missing_launchers  # noqa: E402
 from src.sweeps.names import register_sweep_resolvers  # noqa: E402
@@ -34,17 +34,20 @@ def train(config: DictConfig, callbacks: "Sequence[Callback]" = ()) -> float | N
             the training as not worth its time: the network is not tested.
 
     Returns:
-        The metric named by `optimized_metric`, for a sweeper; None where training was pruned.
+        The metric named by `optimized_metric`, for a sweeper; None where training was pruned or
+        ran out of time.
     """
-    from src.runs.building import build, build_callbacks
+    from src.runs.building import build, build_callbacks, build_model
     from src.runs.checkpoints import load_checkpoint, load_weights
     from src.runs.processes import ending_processes
-    from src.runs.results import optimized_value, run_test, summarise
+    from src.runs.results import optimized_value, run_test, summarise, training_status
     from src.runs.run import open_run, prepare_training
 
     with open_run(config, prepare_training) as run:
+        if run.is_complete:
+            return optimized_value(run)
         datamodule = build(run.config, "data")
-        model = build(run.config, "model")
+        model = build_model(run.config, datamodule)
         if run.config.ckpt_path is not None:
             path = run.config.ckpt_path
             load_weights(model, load_checkpoint(path), path)
@@ -53,15 +56,13 @@ def train(config: DictConfig, callbacks: "Sequence[Callback]" = ()) -> float | N
         with ending_processes(trainer):
             run.start_logging(trainer, model)
             trainer.fit(model, datamodule=datamodule, ckpt_path=run.checkpoint, weights_only=True)
-            pruned = any(getattr(callback, "pruned", False) for callback in callbacks)
-            summarise(run, trainer, {} if pruned else run_test(trainer, model, datamodule))
-            if pruned:
-                run.summary["status"] = "pruned"
-                return None
-            return optimized_value(run)
+            status = run.summary["status"] = training_status(trainer, callbacks)
+            finished = status == "finished"
+            summarise(run, trainer, run_test(trainer, model, datamodule) if finished else {})
+            return optimized_value(run) if finished else None
 
 
-@refuse_renamed
+@entry_point
 @hydra.main(version_base="1.3", config_path=str(ROOT / "configs"), config_name="train")
 def main(config: DictConfig) -> float | None:
     """Entry point."""

@@ -15,6 +15,9 @@ from unittest.mock import patch
 import pytest
 import torch
 import yaml
+from hydra.core.hydra_config import HydraConfig
+
+from src.runs import trust
 
 ROOT = Path(__file__).resolve().parents[1]
 FAKES = ROOT / "tests" / "helpers"
@@ -24,6 +27,7 @@ QUIET = "trainer.enable_progress_bar=false"
 
 os.environ["PROJECT_ROOT"] = str(ROOT)  # as the entry points set it
 sys.path.insert(0, str(FAKES))  # run_fakes, which the configs in tests/helpers/configs name
+trust.MODULES += ("run_fakes", "shared_fakes", "tests.helpers.windows")  # not in other processes
 
 
 class RunDirectory:
@@ -58,10 +62,14 @@ def assert_same_result(run: RunDirectory, whole: RunDirectory) -> None:
 
 @contextmanager
 def process_as_before() -> Iterator[None]:
-    """Take back what an entry point sets in this process: arguments, log handlers, environment."""
+    """Take back what an entry point sets: arguments, log handlers, environment, Hydra's job."""
     root, only_file = logging.getLogger(), logging.getLogger("file_only")
-    before, level = list(root.handlers), root.level
-    with patch.dict(os.environ), patch.object(sys, "argv", sys.argv):
+    before, level, job = list(root.handlers), root.level, HydraConfig.instance()
+    with (
+        patch.dict(os.environ),
+        patch.object(sys, "argv", sys.argv),
+        patch.object(job, "cfg", job.cfg),
+    ):
         try:
             yield
         finally:

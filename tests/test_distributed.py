@@ -51,7 +51,7 @@ def test_two_processes_train_and_evaluate_as_one(run_entry_point, tmp_path):
     assert_same(two, one)
     last = two.summary["last"]["metrics"]
     assert last["dynamics/equivariance_error"] > 1e-4, "else it is no test of this figure"
-    best = ("eval", f"ckpt_path={one / 'checkpoints/best.ckpt'}", "data.batch_size=2")
+    best = ("eval", f"ckpt_path={one / 'checkpoints/best.ckpt'}", "data.batch_size=2", "trust=true")
     place = tmp_path / "evaluated"
     metrics = started(place, *best, f"hydra.run.dir={place}").summary["metrics"]
     expected = run_entry_point(*best, "trainer=cpu").summary["metrics"]
@@ -75,7 +75,7 @@ def test_a_killed_run_resumes_to_the_same_result(tmp_path_factory, tmp_path):
     assert killed.returncode != 0
     run = RunDirectory(tmp_path)
     assert not (run / "summary.json").exists() or run.summary["status"] == "failed"
-    started(tmp_path, *IMAGES, *ends, f"resume={tmp_path}", SPARED="1")
+    started(tmp_path, *IMAGES, *ends, f"resume={tmp_path}", "trust=true", SPARED="1")
     assert rows(run) == rows(two_processes)
     assert run.summary["test"] == two_processes.summary["test"]
 

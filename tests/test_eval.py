@@ -1,5 +1,7 @@
 import pytest
 
+from tests.conftest import QUIET
+
 SPLITS = [pytest.param("train", marks=pytest.mark.slow), "val", "test"]
 
 
@@ -25,3 +27,14 @@ def test_any_split_is_evaluated(run_entry_point, first_run, tmp_path, capsys, sp
     if split != "train":  # of which the metrics were taken while it was trained
         for name, value in summary["metrics"].items():
             assert value == pytest.approx(known[name], rel=1e-5), name
+
+
+def test_the_precision_is_the_runs(train, run_entry_point):
+    """Or the one that is asked for."""
+    run = train("trainer.precision=bf16-true", "trainer.max_epochs=1")
+    path = f"ckpt_path={run / 'checkpoints' / 'best.ckpt'}"
+    for typed, precision in (([], "bf16-true"), (["trainer.precision=32-true"], "32-true")):
+        evaluated = run_entry_point("eval", path, QUIET, "trainer=cpu", *typed)
+        assert evaluated.summary["precision"] == precision
+        same = evaluated.summary["metrics"] == run.summary["test"]
+        assert same == (precision == "bf16-true")

@@ -1,13 +1,16 @@
 import csv
+import errno
 import inspect
 import shutil
 from functools import partial
+from pathlib import Path
 
 import pytest
+import torch
 
 from src.measures import probes
 from src.runs import measuring
-from src.runs.checkpoints import MeasureStore
+from src.runs.checkpoints import MeasureStore, load_checkpoint
 from tests.conftest import QUIET, RunDirectory, runner
 
 SMALL = ("model.net.num_parameters=null", "model.net.num_layers=2", "model.net.pool_after=[1]")
@@ -71,17 +74,19 @@ def test_all_checkpoints_of_a_run_and_only_what_is_missing(trained, measure, tmp
         taken.append(job.stored.key)
         return take(job, *arguments)
 
-    with monkeypatch.context() as context, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as context, pytest.raises(SystemExit):
         context.setattr(measuring, "_take", interrupted)
         measure(trained.path, "sharpness", *FAST)
     last, new = "measure.sharpness.checkpoint=last.ckpt", "overwrite=true"
     seed = "measure.sharpness.probe.seed=1"
-    for changes, number in (((), 3), ((last,), 0), ((seed, last), 1), ((new, last), 1)):
+    for changes, number in (((), 1), ((last,), 0), ((seed, last), 1), ((new, last), 1)):
         assert measure(trained.path, "sharpness", *FAST, *changes).summary["measured"] == number
     folder = trained / "checkpoints"
     assert set(MeasureStore(folder).read()) == {"best.ckpt", "last.ckpt"}
     path = MeasureStore(folder / "path").read()
     assert [entry["epochs_trained"] for entry in path.values()] == [0, 1, 2]
+    for kind in ("png", "pdf"):
+        assert len(list((folder / "path" / "measures").glob(f"*_sharpness.{kind}"))) == 3
     rows = csv.DictReader((folder / "measures.csv").read_text().splitlines())
     assert {row["name"] for row in rows} >= {"sharpness", "sharpness_filter"}
     assert (folder / "measures" / "last_sharpness.png").is_file()
@@ -91,6 +96,25 @@ def test_all_checkpoints_of_a_run_and_only_what_is_missing(trained, measure, tmp
     measure(trained.path, "symmetry", f"output_dir={collected}", last)
     assert list(MeasureStore(collected).read()) == ["checkpoints/last.ckpt"]
     assert (collected / "measures" / "checkpoints_last_symmetry.png").is_file()
+
+
+def test_equal_weights_are_measured_once_and_kept_for_each_checkpoint(trained, measure):
+    """Best, last and path; of each the figures, the details and the picture."""
+    assert measure(trained.path, "sharpness", *FAST).summary["measured"] == 3
+    folder = trained / "checkpoints"
+    along = MeasureStore(folder / "path").read()
+    for name, entry in MeasureStore(folder).read().items():
+        same = [key for key, kept in along.items() if kept["step"] == entry["step"]]
+        assert entry == along[same[0]] and entry["measures"]["sharpness"]["values"]
+        pictures = [folder / "measures" / name, folder / "path" / "measures" / same[0]]
+        whole, copied = (p.with_name(f"{p.stem}_sharpness.png").read_bytes() for p in pictures)
+        assert whole == copied
+    steps = [kept["measures"]["sharpness"]["values"]["sharpness"] for kept in along.values()]
+    assert len(set(steps)) == 3
+    torch.save(load_checkpoint(folder / "last.ckpt"), folder / "copy.ckpt")
+    last = MeasureStore(folder).read()["last.ckpt"]
+    assert measure(trained.path, "sharpness", *FAST).summary["measured"] == 0
+    assert MeasureStore(folder).read()["copy.ckpt"] == last
 
 
 def test_everything_of_the_last_checkpoint(trained, measure):
@@ -111,3 +135,30 @@ def test_everything_of_the_last_checkpoint(trained, measure):
     assert change == pytest.approx(kept["symmetry"]["details"]["scores"]["test/loss"]["before"])
     assert kept["landscape"]["details"]["steps"] == [0, 2, 4]
     assert kept["hessian"]["num_samples"] == 16
+
+
+def test_a_run_that_one_may_only_read_is_measured_elsewhere(
+    trained, measure, refused, monkeypatch, tmp_path
+):
+    """And what finds nothing to measure says why, also when it is asked again."""
+
+    def check(folder):
+        if Path(folder).is_relative_to(trained.path):
+            raise OSError(errno.EROFS, "Read-only file system", str(folder))
+
+    monkeypatch.setattr(measuring, "check_writable", check)
+    asked = (f"ckpt_path={trained.path}", "measure=symmetry", "trainer=cpu", QUIET)
+    shown, _ = refused("measure", *asked)
+    assert f"`ckpt_path`={trained.path}. Use output_dir=<a place>" in shown
+    monkeypatch.setattr(probes, "relaxed_layers", lambda network: {})
+    for _ in range(2):
+        run = measure(trained.path, "symmetry", f"output_dir={tmp_path / 'out'}")
+        assert "symmetry of checkpoints/best.ckpt: RelaxedGCNN has no relaxed layer.\n" in run.log
+    assert (tmp_path / "out" / "measures.json").is_file()
+
+
+def test_a_run_in_another_precision_is_measured_in_ours_and_told_so(train, run_entry_point):
+    run = train("trainer.precision=bf16-true", "trainer.max_epochs=1")
+    path = f"ckpt_path={run / 'checkpoints' / 'best.ckpt'}"
+    measured = run_entry_point("measure", path, "measure=sharpness", *FAST, QUIET, "trainer=cpu")
+    assert "Measured in precision 32-true; the run's is bf16-true." in measured.log

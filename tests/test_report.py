@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from report_fakes import ACCURACIES, write_run, write_sweep
+from report_fakes import ACCURACIES, PIXEL, write_run, write_sweep
 
 from src import report
 from src.reports.writing import write_report
@@ -30,7 +30,7 @@ class Page(HTMLParser):
         self.tags.add(tag)
         self.addresses += [value for name, value in attrs if name in ("href", "src")]
         self.ids += [value for name, value in attrs if name == "id"]
-        if tag not in ("meta", "img"):
+        if tag not in ("meta", "img", "wbr"):
             self.open.append(tag)
         if tag == "table":
             self.tables.append([])
@@ -84,11 +84,16 @@ def test_the_page_is_valid_and_needs_nothing_else(made):
     page = Page(text)
     assert not re.search(r"https?://", text)
     assert not {"script", "link", "iframe", "object"} & page.tags
-    assert all(address.startswith(("data:", "#")) for address in page.addresses)
+    beside = {address for address in page.addresses if address.startswith("figures/")}
+    assert beside and all((made.parent / address).is_file() for address in beside)  # to download
+    assert all(address.startswith(("data:", "#", "figures/")) for address in page.addresses)
     anchors = [address[1:] for address in page.addresses if address.startswith("#")]
     assert sorted(anchors) == sorted(page.ids)
     assert "<script>alert('&')</script> is no number" in page.words  # the error of a run, as text
     assert "7 finished, 1 failed, 1 killed, 1 not started" in page.words
+    head, *_ = page.words.partition("Curves")  # what all share stands above all else
+    assert "Threads1\n" in head and "Epochs2\n" in head and "Batch size8\n" in head
+    assert page.ids.index("curves") < page.ids.index("results")  # figures first
 
 
 def test_tables_are_those_of_the_files_and_computed_by_hand(made):
@@ -112,7 +117,7 @@ def test_tables_are_those_of_the_files_and_computed_by_hand(made):
 
 def test_figures_and_pictures_are_beside_the_page(made):
     folder = made.parent / "figures"
-    for kind, start in (("png", b"\x89PNG"), ("pdf", b"%PDF"), ("svg", b"<?xml")):
+    for kind, start in (("png", b"\x89PNG"), ("pdf", b"%PDF")):
         files = {path.stem: path for path in folder.glob(f"*.{kind}")}
         assert {"curves", "dynamics", "relaxed_weight_error_layers", "spectra"} <= set(files)
         assert all(path.read_bytes().startswith(start) for path in files.values())
@@ -165,7 +170,7 @@ def test_a_swept_number_has_a_table_and_a_figure_and_named_metrics_share_one(run
         for seed in (0, 1):
             write_run(tmp_path / f"{level}-{seed}", seed=seed, data__level=level)
     metrics = ("test/acc", "val/acc", "*/relaxed_weight_error")
-    folder = run_report(tmp_path, "--metrics", *metrics).parent
+    folder = run_report(tmp_path, "--metrics", *metrics, "--x", "data.level").parent
     first, *_ = (folder / "tables" / "by_level.csv").read_text().splitlines()[1:]
     assert first == "test/acc,CNN,0.5 ± 0,0.5 ± 0"
     line, _ = rows(folder / "tables" / "overview.csv")
@@ -175,8 +180,48 @@ def test_a_swept_number_has_a_table_and_a_figure_and_named_metrics_share_one(run
     assert {path.stem for path in (folder / "figures").iterdir()} == names
 
 
+@pytest.mark.slow
+def test_mixed_runs_make_a_page_with_a_part_for_each_data_set(run_report, tmp_path):
+    """Configs with everything different, in lists and long texts too; none names a long file."""
+    long = {"data__tasks": [[n, n % 4] for n in range(60)], "data__note": "x" * 400}
+    for seed in (0, 1):
+        digits = {"data___target_": "d.Digits", "model___target_": "m.Classification"}
+        write_run(tmp_path / f"a{seed}", "CNN", seed, **digits)
+        write_run(tmp_path / f"b{seed}", "GCNN", seed, **digits, data__num_train=500)
+        plumes = {"data___target_": "d.Plumes", "model___target_": "m.Forecasting"}
+        (tmp_path / f"d{seed}").mkdir()
+        for n, more in enumerate(({}, long, {"model__schedule": {"_target_": "s.Linear"}})):
+            run = write_run(tmp_path / f"d{seed}" / f"{n}", "CNNForecaster", seed, **plumes, **more)
+            (run / "images").mkdir()
+            (run / "images" / "forecast.png").write_bytes(PIXEL)
+    path = run_report(tmp_path)
+    page = Page(path.read_text())
+    assert {"Digits-results", "Plumes-results", "Plumes-forecasts"} <= set(page.ids)
+    names = [file.name for file in path.parent.rglob("*") if file.is_file()]
+    assert max(map(len, names)) <= 90
+    assert {row["runs"] for row in rows(path.parent / "tables" / "Digits-overview.csv")} == {
+        "CNN, num_train=not set",
+        "GCNN, num_train=500",
+    }
+    assert len(rows(path.parent / "tables" / "Plumes-overview.csv")) == 3
+    assert len([name for name in names if name.startswith("Plumes-forecast-")]) == 3
+
+
+def test_an_interrupted_report_says_so_in_one_line(run_report, monkeypatch, capsys, tmp_path):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("src.reports.writing.read_all", interrupt)
+    with pytest.raises(SystemExit) as end:
+        run_report(tmp_path)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert end.value.code == 130 and "the same command" in line
+
+
 def test_options_that_name_nothing_are_refused(run_report, made, tmp_path):
     for options, message in (
+        (("--x", "level"), "`--x` must name keys of the configs"),
+        (("--x", "model.alpha"), "`--x` must name a key with at least two numbers"),
         (("--metrics", "test/akk"), r"--metrics.*'test/akk'.*Use test/acc"),
         (("--baseline", "MLP"), r"--baseline.*'MLP'. Use one of: 'CNN'; 'GCNN'"),
         (("--out", __file__), "`--out` must be a directory; got the file"),

@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 
@@ -5,7 +6,7 @@ import pytest
 import torch
 import yaml
 
-from tests.conftest import QUICK, ROOT, RunDirectory, assert_same_result, in_a_process
+from tests.conftest import QUICK, QUIET, ROOT, RunDirectory, assert_same_result, in_a_process
 
 
 def test_a_run_directory_holds_what_was_run_and_reached(first_run):
@@ -52,6 +53,28 @@ def test_training_starts_from_the_weights_of_a_checkpoint(train, first_run):
     tuned = train(start, "trainer.max_epochs=1", "model.optimizer.lr=1e-12")
     first, second = (run.summary["best"]["metrics"]["val/acc"] for run in (tuned, first_run))
     assert first == second
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("callbacks", ["minimal", "[minimal,ema]"])
+def test_scores_belong_to_the_epoch_and_to_the_weights_they_are_shown_with(
+    train, run_entry_point, callbacks
+):
+    """Evaluating what is stored gives them; an epoch that was not validated has none."""
+    second = ("trainer.max_epochs=3", "trainer.check_val_every_n_epoch=2")
+    steps = ("trainer.check_val_every_n_epoch=null", "+trainer.val_check_interval=5")
+    for typed, validated in ((second, ["Epoch 2"]), (steps, ["Step 5", "Step 10"])):
+        run = train(*typed, f"callbacks={callbacks}")
+        assert re.findall(r"((?:Epoch|Step) \d+).*val/acc", run.log) == validated
+        best, last = run.summary["best"], run.summary["last"]
+        assert {name for name in last["metrics"] if name.startswith("val/")} == set()
+        columns = next(line for line in run.log.splitlines() if "│ val/acc" in line).split("│")
+        assert sorted(not cell.strip() for cell in columns[2:-1]) == [False, True]
+        for split, expected in (("val", best["metrics"]), ("test", run.summary["test"])):
+            path = f"ckpt_path={run / 'checkpoints' / 'best.ckpt'}"
+            found = run_entry_point("eval", path, f"split={split}", QUIET).summary["metrics"]
+            for name, value in found.items():
+                assert value == pytest.approx(expected[name], rel=1e-5), (typed, name)
 
 
 RAISED = [(m, h, "raise") for m in ("tiny", "plateau") for h in ("epoch_end", "epoch_start")]
@@ -102,9 +125,10 @@ def test_runs_to_try_things_out(train, capsys):
     assert not (run / "checkpoints").exists() and not (run / "metrics.csv").exists()
 
 
-WORDS = {"train": ["experiment=", "rgcnn_rotmnist", "resume=<run directory>", "max_epochs: 30"]}
-WORDS |= {"eval": ["split: test"], "measure": ["overwrite: false"], "export": ["format: pt2"]}
-WORDS |= {"generate": ["smoke_level", "plot: false"], "search": ["hparams_search="]}
+WORDS = {"train": ["experiment: cnn_rotmnist, ", "resume=<run directory>", "max_epochs: 30"]}
+WORDS |= {"eval": ["split: test"], "measure": ["overwrite: false", "measure: all, equivariance"]}
+WORDS |= {"export": ["format: pt2"], "search": ["hparams_search: alpha, ", "search: default"]}
+WORDS |= {"generate": ["data: rotmnist, smoke_level, ", "plot: false"]}
 
 
 @pytest.mark.slow
@@ -126,7 +150,10 @@ assert not heavy, heavy
     done = subprocess.run([sys.executable, "-c", code], **options)
     assert done.returncode == 0, done.stderr
     shown = done.stdout.split("=====")
-    for help_text, refusal, words in zip(shown[::2], shown[1::2], WORDS.values()):
+    for (name, words), help_text, refusal in zip(WORDS.items(), shown[::2], shown[1::2]):
         assert all(word in help_text for word in words), words
+        examples = set(re.findall(r"^ +python (src/.*?\.py)", help_text, re.MULTILINE))
+        assert examples == {f"src/{name}.py"}, "its own"
+        assert ("\nexperiment: " in help_text) == (name in ("train", "search"))
         assert help_text.endswith("\n0 ")
         assert refusal == "\n`rerun` is of an earlier version. Use `sweep.rerun`. "

@@ -1,10 +1,10 @@
 """When to measure and draw; what is measured lives in `src.measures`."""
 
-from src.callbacks.checkpoints import WeightPath
 from src.callbacks.dynamics import DynamicsCallback
 from src.callbacks.optimization import OptimizationDynamics
 from src.callbacks.pictures import ForecastPictures, WeightPictures
 from src.callbacks.probe import EquivarianceError, Hessian, LieDerivative, RelaxedWeights, Sharpness
+from src.callbacks.weight_path import WeightPath
 
 __all__ = [
     "DynamicsCallback",

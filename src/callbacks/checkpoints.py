@@ -1,7 +1,7 @@
 """Checkpoints: when and how they are written."""
 
 import io
-from collections.abc import Sequence
+import time
 from copy import deepcopy
 from math import isnan
 from pathlib import Path
@@ -12,8 +12,16 @@ from lightning import LightningModule, Trainer
 from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback, Checkpoint
 
+from src.callbacks.stopping import (
+    epochs_trained,
+    in_mid_epoch,
+    out_of_time,
+    validates_in_training,
+)
 from src.checks import check_choice, check_integer
-from src.files import BEST, LAST, PATH_FOLDER, write_bytes
+from src.files import BEST, LAST, write_bytes
+
+VALIDATION = "val/"  # start of the names of metrics of validation data
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -49,19 +57,31 @@ class StoredConfig(Callback):
 
 
 class BestAndLastCheckpoint(Checkpoint):
-    """Keeps `best.ckpt`, of the epoch with the best monitored metric, and `last.ckpt`.
+    """Keeps `best.ckpt`, the weights with the best monitored score, and `last.ckpt`.
+
+    A score of validation data (`val/...`) is judged at the end of each validation, while the
+    network has the weights it was taken of; another metric at the end of each validated epoch.
 
     `last.ckpt` is written once an epoch is over in every respect: after its metrics reached the
     loggers and after schedulers that follow a metric took their step. A run that is killed at
-    any moment and continued from it therefore repeats nothing and misses nothing. The state holds
+    any moment and continued from it therefore repeats nothing and misses nothing. `best.ckpt`
+    takes its place just after, so that it is the one that `last.ckpt` speaks of. The state holds
     no paths, so that a run directory may be moved and continued elsewhere.
+
+    An epoch that a time limit cuts short is left out, to be repeated as a whole. Training that
+    ended early for another reason, such as early stopping, has ended: resumed, it does no step.
 
     Args:
         dirpath: directory of both files.
         monitor: name of a logged metric, e.g. `val/acc`.
-        mode: `max` or `min`, whichever is better. Of equal epochs the first is kept.
+        mode: `max` or `min`, whichever is better. Of equal scores the first is kept.
         first_epoch: epochs before this one, counted from 0, are never the best: for networks
             that are not yet what they shall be. In a run of no more epochs the last one is.
+
+    Attributes:
+        best, last: ``epochs_trained`` and ``metrics`` of the weights in the two files; metrics of
+            validation only where those weights were validated.
+        seconds_before: time that a resumed run took until the checkpoint it is continued from.
 
     Raises:
         ValueError: for a wrong argument, and when training logged no metric of that name.
@@ -78,7 +98,11 @@ class BestAndLastCheckpoint(Checkpoint):
         self.first_epoch = first_epoch
         self.best: dict[str, Any] = {}
         self.last: dict[str, Any] = {}
-        self._validated = False
+        self.stopped = False  # training has ended early, for good
+        self.seconds_before = 0.0
+        self._started = time.monotonic()
+        self._validated = False  # in this epoch
+        self._placed: dict[str, Any] = {}  # what `best.ckpt` is
         self._fit_loop_at_epoch_end: dict[str, Any] | None = None
 
     @property
@@ -87,47 +111,103 @@ class BestAndLastCheckpoint(Checkpoint):
         path = self.dirpath / BEST
         return str(path) if self.best and path.is_file() else ""
 
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        trainer.should_stop = self.stopped
+        self._place_best(trainer)
+
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._validated = True  # the monitored metric is of this epoch
+        if not validates_in_training(trainer):
+            return
+        self._validated = True
+        if self.monitor.startswith(VALIDATION):
+            metrics = trainer.callback_metrics.items()
+            scores = {name: float(v) for name, v in metrics if name.startswith(VALIDATION)}
+            self._judge(trainer, self._reached(trainer, scores))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        validated, self._validated = self._validated, False
         if trainer.fast_dev_run:
             return
+        if in_mid_epoch(trainer) and out_of_time(trainer):
+            self.best = self._placed
+            self._place_best(trainer)
+            return
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        self.last = {"epoch": trainer.current_epoch, "metrics": metrics}
+        self.last = self._reached(trainer, metrics)
         self._fit_loop_at_epoch_end = deepcopy(trainer.fit_loop.state_dict())
-        first = self.first_epoch
-        if trainer.max_epochs > 0:  # -1 stands for no end
-            first = min(first, trainer.max_epochs - 1)
-        if self.best and self.best["epoch"] < first:
-            self.best = {}  # of a run that was to be shorter
-        is_best = self._validated and self._is_best(metrics) and trainer.current_epoch >= first
-        if trainer.strategy.broadcast(is_best):  # all processes save together, or none
-            self.best = deepcopy(self.last)
-            trainer.save_checkpoint(self.dirpath / BEST)
-        self._validated = False
+        if self.best.get("step") == self.last["step"]:
+            self.best = deepcopy(self.last)  # with the metrics of the whole epoch
+        elif validated and not self.monitor.startswith(VALIDATION):
+            self._judge(trainer, deepcopy(self.last))
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._fit_loop_at_epoch_end is not None:
             trainer.save_checkpoint(self.dirpath / LAST)
             self._fit_loop_at_epoch_end = None
+            self._place_best(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.stopped = trainer.should_stop and not out_of_time(trainer)
+        if self._fit_loop_at_epoch_end is not None:  # what was measured at the end of training
+            metrics = trainer.callback_metrics.items()
+            late = {name: float(v) for name, v in metrics if name.startswith("dynamics/")}
+            self.last["metrics"] |= late
+            if self.best.get("step") == self.last["step"]:
+                self.best["metrics"] |= late
         self.on_train_epoch_start(trainer, pl_module)
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
+        checkpoint["epochs_trained"] = epochs_trained(trainer)
+        checkpoint.get("callbacks", {}).pop("Timer", None)  # each start has the whole time limit
         if self._fit_loop_at_epoch_end is not None:
             # Lightning can resume from the loop as it stood at the end of the epoch.
             checkpoint["loops"]["fit_loop"] = self._fit_loop_at_epoch_end
-            checkpoint["epoch"] = self.last["epoch"]
+            checkpoint |= {key: self.last[key] for key in ("epoch", "epochs_trained")}
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best": self.best, "last": self.last}
+        seconds = self.seconds_before + time.monotonic() - self._started
+        state = {"best": self.best, "last": self.last, "stopped": self.stopped}
+        return state | {"seconds": seconds}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best, self.last = state_dict["best"], state_dict["last"]
+        self.stopped = state_dict.get("stopped", False)
+        self.seconds_before = state_dict.get("seconds", 0.0)
+
+    def _reached(self, trainer: Trainer, metrics: dict[str, float]) -> dict[str, Any]:
+        """How far training is, and metrics of the weights it has."""
+        place = {"epoch": trainer.current_epoch, "step": trainer.global_step}
+        return place | {"epochs_trained": epochs_trained(trainer), "metrics": metrics}
+
+    def _judge(self, trainer: Trainer, reached: dict[str, Any]) -> None:
+        """Write the weights if they are the best so far."""
+        if trainer.fast_dev_run:
+            return
+        first = self.first_epoch
+        if trainer.max_epochs > 0:  # -1 stands for no end
+            first = min(first, trainer.max_epochs - 1)
+        if self.best and self.best["epoch"] < first:
+            self.best = {}  # of a run that was to be shorter
+        is_best = self._is_best(reached["metrics"]) and reached["epoch"] >= first
+        if trainer.strategy.broadcast(is_best):  # all processes save together, or none
+            self.best = reached
+            trainer.save_checkpoint(self._new_best())
+
+    def _new_best(self) -> Path:
+        """Where the best checkpoint is until `last.ckpt` speaks of it."""
+        return self.dirpath / f"best_{self.best.get('step')}.new"
+
+    def _place_best(self, trainer: Trainer) -> None:
+        """Let the best checkpoint take its place; remove others, of a start that was killed."""
+        if trainer.is_global_zero:
+            if self._new_best().is_file():
+                self._new_best().replace(self.dirpath / BEST)
+            for path in self.dirpath.glob("best_*.new"):
+                path.unlink()
+        self._placed = self.best
+        trainer.strategy.barrier()
 
     def _is_best(self, metrics: dict[str, float]) -> bool:
         if self.monitor not in metrics:
@@ -140,64 +220,3 @@ class BestAndLastCheckpoint(Checkpoint):
         if best is None or isnan(value):
             return not isnan(value)
         return value > best if self.mode == "max" else value < best
-
-
-class WeightPath(Callback):
-    """Keeps the weights before the first step, every k epochs, at chosen steps and at the end.
-
-    Files ``<dirpath>/path/step_<optimizer steps>.ckpt`` hold the weights, what rebuilds network
-    and data, and ``epochs_trained``; no optimizer state. They can be evaluated, exported and
-    measured as other checkpoints. A run that is resumed writes the same files again. Nothing is
-    kept in a ``fast_dev_run``.
-
-    Args:
-        dirpath: folder of the run's checkpoints.
-        every_n_epochs: k, a positive integer.
-        steps: positive numbers of optimizer steps after which weights are kept too.
-    """
-
-    def __init__(self, dirpath: str, every_n_epochs: int = 5, steps: Sequence[int] = ()) -> None:
-        check_integer("every_n_epochs", every_n_epochs)
-        for step in steps:
-            check_integer("steps", step)
-        self.folder = Path(dirpath) / PATH_FOLDER
-        self.every_n_epochs = every_n_epochs
-        self.steps = frozenset(steps)
-        self._kept: int | None = None
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.global_step == 0:
-            self._keep(trainer, pl_module, epochs_trained=0.0)
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        if trainer.global_step in self.steps:
-            part = (batch_idx + 1) / trainer.num_training_batches
-            self._keep(trainer, pl_module, trainer.current_epoch + part)
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        epochs_trained = trainer.current_epoch + 1
-        if epochs_trained % self.every_n_epochs == 0:
-            self._keep(trainer, pl_module, float(epochs_trained))
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._keep(trainer, pl_module, float(trainer.current_epoch))
-
-    def _keep(self, trainer: Trainer, pl_module: LightningModule, epochs_trained: float) -> None:
-        step = trainer.global_step
-        if step == self._kept or trainer.fast_dev_run:
-            return
-        self._kept = step
-        checkpoint = {
-            "state_dict": pl_module.state_dict(),
-            "global_step": step,
-            "epochs_trained": epochs_trained,
-        }
-        pl_module.on_save_checkpoint(checkpoint)
-        for callback in trainer.callbacks:
-            if isinstance(callback, StoredConfig):
-                callback.on_save_checkpoint(trainer, pl_module, checkpoint)
-        if trainer.is_global_zero:
-            path = self.folder / f"step_{step:08d}.ckpt"
-            trainer.strategy.checkpoint_io.save_checkpoint(checkpoint, path)

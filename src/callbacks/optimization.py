@@ -8,6 +8,7 @@ from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from src.callbacks.dynamics import EPOCHS_TRAINED
+from src.callbacks.stopping import epochs_trained
 from src.checks import check_integer
 from src.measures import grad_norm, update_ratio
 
@@ -51,7 +52,7 @@ class OptimizationDynamics(Callback):
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
-        if self._measuring:
+        if self._measuring and not self._before:  # L-BFGS evaluates a batch several times
             self._parameters = [p for p in pl_module.parameters() if p.requires_grad]
             self._add("grad_norm", grad_norm(self._parameters))
             self._add("learning_rate", float(optimizer.param_groups[0]["lr"]))
@@ -69,8 +70,8 @@ class OptimizationDynamics(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         means = {f"dynamics/{n}": total / self._counts[n] for n, total in self._sums.items()}
         if means:
-            epochs_trained = float(trainer.current_epoch + 1)
-            self.log_dict({**means, EPOCHS_TRAINED: epochs_trained}, sync_dist=True)
+            means[EPOCHS_TRAINED] = float(epochs_trained(trainer))
+            self.log_dict(means, sync_dist=True)
 
     def state_dict(self) -> dict[str, Any]:
         sums = {name: float(total) for name, total in self._sums.items()}

@@ -28,12 +28,13 @@ class WeightPictures(Callback):
     """Draws the first layer's kernels and the relaxed weights, before and after training.
 
     They are saved as ``images/kernels_start.png``, ``images/relaxed_weights_end.png``, ... below
-    the trainer's ``default_root_dir`` and given to every logger that takes images, as
-    ``images/kernels`` and ``images/relaxed_weights``. What a network lacks is not drawn, nothing is
-    at all in a ``fast_dev_run``, and a resumed run does not draw its start again.
+    the trainer's ``default_root_dir``, with a PDF beside each, and given to every logger that takes
+    images, as ``images/kernels`` and ``images/relaxed_weights``. What a network lacks is not drawn,
+    nothing is at all in a ``fast_dev_run``, and a resumed run does not draw its start again.
 
     Args:
-        max_channels: largest number of output channels drawn, a positive integer.
+        max_channels: largest number of kernels' rows (output times input channels), or of an
+            ordinary convolution's output channels, a positive integer.
     """
 
     def __init__(self, max_channels: int = 8) -> None:
@@ -66,9 +67,9 @@ class ForecastPictures(Callback):
     are reported. Windows are chosen at equal distances over the first test set. Colours show
     the speed, on one scale that reaches to the largest true one. Below the trainer's
     ``default_root_dir`` it writes ``images/forecast.png`` (truth, forecast and difference by row,
-    steps ahead by column) and ``images/forecast.gif`` (the three side by side, one picture per
-    step). Loggers that take images get the one as ``images/forecast``, those that take videos the
-    other as ``images/forecast_video``. Nothing is drawn in a ``fast_dev_run``.
+    steps ahead by column), a PDF beside it, and ``images/forecast.gif`` (the three side by side,
+    one picture per step). Loggers that take images get the one as ``images/forecast``, those that
+    take videos the other as ``images/forecast_video``. Nothing is drawn in a ``fast_dev_run``.
 
     Args:
         num_windows: number of windows drawn, a positive integer.

@@ -26,21 +26,21 @@ class ReportToStudy(Callback):
         self._trial = trial
         self._metric = metric
         self._reported = reported
-        self._validated = False
+        self._metrics: dict[str, float] | None = None  # of the epoch's last validation
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._validated = True  # the metric is of this epoch
+        self._metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not self._validated:
+        metrics, self._metrics = self._metrics, None
+        if metrics is None:
             return
-        self._validated = False
-        if self._metric not in trainer.callback_metrics:
+        if self._metric not in metrics:
             raise ValueError(
                 f"`search.metric` must be a metric of the validation; got {self._metric!r}. "
-                f"Logged are: {', '.join(sorted(trainer.callback_metrics))}."
+                f"Logged are: {', '.join(sorted(metrics))}."
             )
-        value, epochs = float(trainer.callback_metrics[self._metric]), trainer.current_epoch + 1
+        value, epochs = metrics[self._metric], trainer.current_epoch + 1
         if epochs not in self._reported:
             self._trial.report(value, epochs)
         # After the last epoch there is nothing to prune.

@@ -9,7 +9,7 @@ from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
-from src.files import METRICS_FILE, write_text
+from src.files import METRICS_FILE, named_in_errors, write_text
 
 FIRST_COLUMNS = ["epoch", "step"]
 
@@ -64,7 +64,7 @@ class MetricsCSVLogger(Logger):
         row = {n: v.item() if isinstance(v, Tensor) else v for n, v in metrics.items()}
         row["step"] = step or 0
         if set(row) <= set(self._columns):
-            with self.path.open("a", encoding="utf-8") as file:
+            with named_in_errors(self.path), self.path.open("a", encoding="utf-8") as file:
                 csv.DictWriter(file, self._columns, "", lineterminator="\n").writerow(row)
         else:
             self._columns = _write_table(self.path, [*read_rows(self.path), row])

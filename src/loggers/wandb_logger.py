@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.loggers.logger import DummyExperiment
 from lightning.pytorch.utilities import rank_zero_only
 
 from src.files import WANDB_FILE, WANDB_ROWS, write_json, write_text
@@ -74,12 +75,16 @@ class WandbRunLogger(WandbLogger):
         self._rows = Path(save_dir) / WANDB_ROWS
         self._last_steps: dict[str, int] = {}
         self._exit_code = 0
+        self.lost = False  # whether W&B did not start: such a logger is of no use
 
     @property
     def experiment(self) -> "Run":
-        """The W&B run, which the first access starts; in processes of rank > 0 a dummy."""
+        """The W&B run, which the first access starts; a dummy if `lost` or of rank > 0."""
         if self._experiment is None and rank_zero_only.rank == 0:
-            run = start_run(self._arguments, self._id, self._timeouts)
+            run = None if self.lost else start_run(self._arguments, self._id, self._timeouts)
+            if run is None:
+                self.lost = True
+                return DummyExperiment()
             define_x_axis(run)
             if not run.disabled:
                 self._continue_rows(run)
@@ -106,7 +111,10 @@ class WandbRunLogger(WandbLogger):
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any]) -> None:
         """Log the config, except what it has from a sweep: W&B would warn of it, however equal."""
-        known = dict(self.experiment.config)
+        run = self.experiment
+        if self.lost:
+            return
+        known = dict(run.config)
         new = {key: v for key, v in params.items() if key not in known or known[key] != v}
         super().log_hyperparams(new)
 
@@ -114,6 +122,8 @@ class WandbRunLogger(WandbLogger):
     def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
         """Log metrics, except those that an earlier start of the run logged at this step."""
         disabled = self.experiment.disabled  # and starts the run, which reads the steps
+        if self.lost:
+            return
         if step is not None:
             metrics = {k: v for k, v in metrics.items() if step > self._last_steps.get(k, -1)}
         if metrics:

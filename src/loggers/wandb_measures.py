@@ -34,6 +34,8 @@ def update_wandb_run(directory: Path, values: Mapping[str, Mapping[str, float]])
     summary = directory / SUMMARY_FILE  # a run that was killed has none
     status = json.loads(summary.read_text(encoding="utf-8"))["status"] if summary.is_file() else ""
     run = start_run({**identity, "dir": str(directory)}, identity["id"], TIMEOUTS)
+    if run is None:
+        return False
     sent = not (run.offline or run.disabled)
     define_x_axis(run)
     for checkpoint, figures in values.items():

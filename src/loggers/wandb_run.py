@@ -9,12 +9,14 @@ import shlex
 import shutil
 import ssl
 import sys
-import threading
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from src.errors import UserError
+from src.loggers.deadlines import done_within, within
 
 if TYPE_CHECKING:
     from wandb import Run, Settings
@@ -23,7 +25,10 @@ log = logging.getLogger(__name__)
 
 ONLINE = ("online", "run", "shared")  # values of WANDB_MODE
 OFFLINE = "W&B: this run is kept offline, because %s."
-CLOSING_SECONDS = 10.0  # what wandb's process is given to end
+MISSING = "W&B: nothing of this run goes there, because %s. Its directory holds everything."
+STARTING_SECONDS = 45.0  # what wandb's process is given to start, besides `init_timeout`
+CLOSING_SECONDS = 10.0  # what it is given to end
+HANGING: list[str] = []  # a reason, once a call of wandb did not return: another one would wait too
 
 
 def find_parts(directory: str | Path, run_id: str) -> list[Path]:
@@ -37,8 +42,10 @@ def is_waiting(part: Path) -> bool:
     return offline and not part.with_suffix(".wandb.synced").exists()
 
 
-def start_run(arguments: dict[str, Any], run_id: str | None, timeouts: dict[str, float]) -> "Run":
-    """Start a run, after ending the process's previous one.
+def start_run(
+    arguments: dict[str, Any], run_id: str | None, timeouts: dict[str, float]
+) -> "Run | None":
+    """Start a run, after ending the process's previous one; None where wandb fails or hangs.
 
     It is offline when `WANDB_MODE` or `wandb offline` says so, without a key that can be used
     (`WANDB_API_KEY`, `.env`, a login), when the server cannot be reached, and while parts of a
@@ -51,7 +58,27 @@ def start_run(arguments: dict[str, Any], run_id: str | None, timeouts: dict[str,
         arguments: options of `wandb.init`: `dir`, `project`, `name`, ...
         run_id: id of the run to continue, or None for a new one.
         timeouts: `init_timeout` and `finish_timeout`, in seconds.
+
+    Raises:
+        UserError: names a setting that W&B refuses.
     """
+    seconds = timeouts["init_timeout"] + STARTING_SECONDS
+    try:
+        if not HANGING:
+            return within(seconds, lambda: _start_run(arguments, run_id, timeouts))
+    except UserError:
+        raise
+    except TimeoutError:
+        HANGING.append(f"it did not start within {seconds:.0f} s")
+    except Exception as error:
+        logging.getLogger("file_only").exception("W&B failed.")
+        log.warning(MISSING, f"it did not start ({_one_line(error)})")
+        return None
+    log.warning(MISSING, HANGING[0])
+    return None
+
+
+def _start_run(arguments: dict[str, Any], run_id: str | None, timeouts: dict[str, float]) -> "Run":
     # wandb would report errors and usage to its makers, also from offline runs.
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     import wandb
@@ -106,7 +133,7 @@ def finish_wandb(exit_code: int = 0) -> None:
     is left. An exit code of 0 means success.
     """
     wandb = sys.modules.get("wandb")
-    if wandb is None:
+    if wandb is None or HANGING:
         return
     run = wandb.run
 
@@ -131,17 +158,24 @@ def finish_wandb(exit_code: int = 0) -> None:
 def start_wandb(in_sweep: bool = True) -> "Settings":
     """Start wandb silently, and return its settings: defaults, files, environment.
 
-    Without `in_sweep`, a sweep that the environment names (WANDB_SWEEP_ID) does not count. A
-    ValueError names a setting that W&B refuses.
+    Without `in_sweep`, a sweep that the environment names (WANDB_SWEEP_ID) does not count.
+
+    Raises:
+        UserError: names a setting that W&B refuses.
     """
     import wandb
+
+    with suppress(ImportError):  # reporting on itself, wandb 0.31 hangs where it does not start
+        from wandb.analytics.opentelemetry import opentelemetry_proxy
+
+        opentelemetry_proxy.disable()
 
     silent = wandb.Settings(silent=True, relogin=False, force=False)
     wandb.termsetup(silent, None)
     try:
         settings = wandb.setup(silent).settings
     except ValueError as error:
-        raise ValueError(
+        raise UserError(
             f"W&B refuses one of its settings; got: {_one_line(error)}. Correct or unset the "
             "WANDB_... variable of that name (in the environment or .env), or use logger=csv."
         ) from error
@@ -192,23 +226,6 @@ def why_unreachable(url: str, seconds: float) -> str | None:
 
     done_within(seconds, ask)
     return problems[0] if problems else None
-
-
-def done_within(seconds: float, action: Callable[[], Any]) -> bool:
-    """Whether `action` succeeded in time; one that takes longer is left to a daemon thread."""
-    done = threading.Event()
-
-    def attempt() -> None:
-        try:
-            action()
-            done.set()
-        except Exception:
-            logging.getLogger("file_only").exception("W&B failed.")
-
-    thread = threading.Thread(target=attempt, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    return done.is_set()
 
 
 def _one_line(error: object) -> str:

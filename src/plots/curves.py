@@ -1,11 +1,11 @@
-"""Curves of several runs: one colour and line style per row, seeds thin, their mean thick."""
+"""Curves of several runs: one colour per network, one line style per variant of a network."""
 
 import math
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from src.plots.style import COLORS, TICK_SIZE, network_color, new_figure, style_axes
@@ -16,7 +16,18 @@ if TYPE_CHECKING:
 
 LINE_STYLES = ("-", "--", ":", "-.")
 COLUMNS = 3
-WIDE_RANGE = 100.0  # from this ratio of largest to smallest on, the axis is logarithmic
+MOST_NAMED = 16  # rows in a legend; of more it names the networks alone
+# From this ratio of largest to smallest on, an axis of metrics or of swept values is logarithmic.
+WIDE_RANGE, WIDE_SWEEP = 100.0, 10.0
+MOST_TICKS = 7  # at swept values
+
+
+class Row(NamedTuple):
+    """Whose curves they are: a label, the class of the network, what tells rows of it apart."""
+
+    label: str
+    network: str
+    variant: str = ""
 
 
 @dataclass(frozen=True)
@@ -35,80 +46,146 @@ class Curves:
 
 def plot_curves(
     panels: Mapping[str, Sequence[Curves]],
-    labels: Sequence[str],
-    networks: Sequence[str],
+    rows: Sequence[Row],
     x_label: str,
     *,
     swept: bool = False,
+    share_y: bool = False,
 ) -> "Figure":
     """Draw one panel per entry, with one legend for all of them.
 
+    Seeds are thin lines where there is no band, and points where the positions were swept; of
+    more than 16 rows only means are drawn. The vertical axis reaches as far as seeds and means do;
+    a band may leave it.
+
     Args:
         panels: curves by title, one for each row of runs.
-        labels: names of the rows.
-        networks: class of each row's network, which chooses its colour.
+        rows: whose curves they are.
         x_label: label of the horizontal axis.
-        swept: whether positions are values of a swept key: points are marked, and the axis is
-            logarithmic where they cover orders of magnitude.
+        swept: whether positions are values of a swept key: the axis is logarithmic where they
+            cover orders of magnitude.
+        share_y: whether all panels have one vertical axis.
     """
-    from matplotlib.lines import Line2D
-
     columns = min(len(panels), COLUMNS)
-    rows = math.ceil(len(panels) / columns)
+    lines = math.ceil(len(panels) / columns)
     width = 6.0 if len(panels) == 1 else 3.6 * columns
-    figure, all_axes = new_figure(width, 3.0 * rows + 0.4, rows=rows, columns=columns)
+    size, shape = (width, 3.0 * lines + 0.4), {"rows": lines, "columns": columns}
+    figure, all_axes = new_figure(*size, **shape, sharey=share_y)
     for unused in all_axes.flat[len(panels) :]:
         unused.set_axis_off()
-    styles = line_styles(networks)
+    styles, crowded = line_styles(rows), len(rows) > MOST_NAMED
+    everything = [curves for curves_of_rows in panels.values() for curves in curves_of_rows]
+    for axes, curves_of_rows in zip(all_axes.flat, panels.values()):
+        _draw_lines(axes, curves_of_rows, styles, swept, crowded)
     for axes, (title, curves_of_rows) in zip(all_axes.flat, panels.items()):
+        _scale(axes, "y", _values(everything if share_y else curves_of_rows))
+        axes.set_ylim(axes.get_ylim())  # of the lines, before there are bands
         for curves, style in zip(curves_of_rows, styles):
-            marked = {**style, "marker": "o", "markersize": 3} if swept else style
-            mean = curves.mean
-            width, alpha = (1.2, 0.8) if mean is None else (0.6, 0.35)
-            for seed in curves.seeds:
-                axes.plot(seed.index, seed.to_numpy(), lw=width, alpha=alpha, **marked)
-            if mean is not None:
-                axes.plot(mean.index, mean["mean"], lw=1.8, **marked)
-                edges = (mean.index, mean["low"].to_numpy(), mean["high"].to_numpy())
-                axes.fill_between(*edges, color=style["color"], alpha=0.15, lw=0)
-        seeds = [seed for curves in curves_of_rows for seed in curves.seeds]
-        _scale(axes, "y", [value for seed in seeds for value in seed])
-        positions = [float(x) for seed in seeds for x in seed.index]
-        if not (swept and _scale(axes, "x", positions)) and all(x.is_integer() for x in positions):
-            axes.xaxis.get_major_locator().set_params(integer=True)
+            if curves.mean is not None and not crowded:
+                edges = (curves.mean["low"].to_numpy(), curves.mean["high"].to_numpy())
+                axes.fill_between(curves.mean.index, *edges, color=style["color"], alpha=0.2, lw=0)
+        positions = [float(x) for curves in curves_of_rows for s in curves.seeds for x in s.index]
+        _place_ticks(axes, positions, swept)
         style_axes(axes, title, x_label)
-    shown = [any(row.seeds for row in rows) for rows in zip(*panels.values())]
-    names = [label for label, visible in zip(labels, shown) if visible]
-    lines = [Line2D([], [], lw=1.8, **style) for style, visible in zip(styles, shown) if visible]
-    columns = 1 if max(map(len, names)) > 40 else min(COLUMNS, len(names))
-    place = {"loc": "outside lower center", "ncols": columns, "fontsize": TICK_SIZE}
-    figure.legend(lines, names, **place)
+    shown = [any(curves.seeds for curves in of_row) for of_row in zip(*panels.values())]
+    _add_legend(figure, [pair for pair, visible in zip(zip(rows, styles), shown) if visible])
     return figure
 
 
-def line_styles(networks: Sequence[str]) -> list[dict[str, str]]:
+def line_styles(rows: Sequence[Row]) -> list[dict[str, str]]:
     """Colour and line style of each row of runs.
 
-    Several networks keep their own colours, and the rows of one network differ in line style;
-    rows that would run out of styles differ in colour instead.
+    Of several networks each keeps its own colour, and a line style stands for the same variant in
+    all of them; variants beyond the number of styles are lighter. Variants of a single network
+    differ in colour instead. Of more than 16 rows, all lines of a network look alike.
     """
-    rows = Counter(networks)
-    if len(rows) > 1 and max(rows.values()) <= len(LINE_STYLES):
-        place = {network: i for i, network in enumerate(rows)}
-        return [
-            {"color": network_color(n, place[n]), "ls": LINE_STYLES[networks[:i].count(n)]}
-            for i, n in enumerate(networks)
-        ]
-    turns = [divmod(i, len(COLORS)) for i in range(len(networks))]
-    return [{"color": COLORS[c], "ls": LINE_STYLES[t % len(LINE_STYLES)]} for t, c in turns]
+    from matplotlib.colors import to_hex, to_rgb
+
+    networks, variants = (list(dict.fromkeys(names)) for names in list(zip(*rows))[1:])
+    styles = []
+    for row in rows:
+        place = 0 if len(rows) > MOST_NAMED else variants.index(row.variant)
+        if len(networks) > 1:
+            color = network_color(row.network, networks.index(row.network))
+            turn, style = divmod(place, len(LINE_STYLES))
+            white = 1 - 0.6**turn
+            color = to_hex([part + white * (1 - part) for part in to_rgb(color)])
+        else:
+            style, place = divmod(variants.index(row.variant), len(COLORS))
+            color = COLORS[place]
+        styles.append({"color": color, "ls": LINE_STYLES[style % len(LINE_STYLES)]})
+    return styles
 
 
-def _scale(axes: "Axes", which: str, values: Iterable[float]) -> bool:
+def _draw_lines(
+    axes: "Axes",
+    curves_of_rows: Sequence[Curves],
+    styles: Sequence[dict[str, str]],
+    swept: bool,
+    crowded: bool,
+) -> None:
+    """Draw seeds, but where a band stands for them, and means. The axis reaches as far as all."""
+    from matplotlib.collections import LineCollection
+
+    thin: list[np.ndarray] = []
+    looks: list[tuple[str, str, float, float]] = []  # colour, style, width, alpha
+    for curves, style in zip(curves_of_rows, styles):
+        mean, alone = curves.mean, len(curves.seeds) == 1 or curves.mean is None
+        banded = crowded or (mean is not None and bool(mean["low"].notna().any()))
+        for seed in curves.seeds:
+            points = np.column_stack([seed.index.to_numpy(float), seed.to_numpy(float)])
+            axes.update_datalim(points[np.isfinite(points).all(1)])
+            if swept:
+                marks = {"marker": "o", "ms": 3.5, "ls": "none", "mew": 0, "alpha": 0.5}
+                axes.plot(*points.T, color=style["color"], **marks)
+            elif alone or not banded:
+                thin.append(points)
+                looks.append((*style.values(), *((1.0, 0.9) if alone else (0.6, 0.4))))
+        if mean is not None and (swept or not alone):
+            axes.plot(mean.index, mean["mean"], lw=0.9 if crowded else 1.8, **style)
+    if thin:
+        names = ("colors", "linestyles", "linewidths", "alpha")
+        axes.add_collection(LineCollection(thin, **dict(zip(names, map(list, zip(*looks))))))
+    axes.autoscale_view()
+
+
+def _add_legend(figure: "Figure", drawn: Sequence[tuple[Row, dict[str, str]]]) -> None:
+    """Name the rows above the panels; of too many, the networks."""
+    from matplotlib.lines import Line2D
+
+    entries: dict[str, dict[str, str]] = {}
+    for row, style in drawn:
+        entries.setdefault(row.label if len(drawn) <= MOST_NAMED else row.network, style)
+    if len(entries) == 1 < len(drawn):
+        return
+    lines = [Line2D([], [], lw=1.8, **style) for style in entries.values()]
+    columns = 1 if max(map(len, entries)) > 40 else min(COLUMNS, len(entries))
+    place = {"loc": "outside upper center", "ncols": columns, "fontsize": TICK_SIZE}
+    figure.legend(lines, list(entries), **place)
+
+
+def _values(curves_of_rows: Sequence[Curves]) -> list[float]:
+    return [value for curves in curves_of_rows for seed in curves.seeds for value in seed]
+
+
+def _place_ticks(axes: "Axes", positions: Sequence[float], swept: bool) -> None:
+    """Ticks at the values that were swept, if they are few; at whole numbers where all are."""
+    values = sorted(set(positions))
+    if swept:
+        _scale(axes, "x", values, WIDE_SWEEP)
+        if len(values) <= MOST_TICKS:
+            axes.set_xticks(values, [f"{value:g}" for value in values])
+            axes.set_xticks([], minor=True)
+    elif all(x.is_integer() for x in values):
+        axes.xaxis.get_major_locator().set_params(integer=True)
+
+
+def _scale(axes: "Axes", which: str, values: Iterable[float], wide: float = WIDE_RANGE) -> None:
     """Make an axis of positive values of several orders logarithmic; linear around 0 if present."""
     finite = [value for value in values if math.isfinite(value)]
     positive = [value for value in finite if value > 0]
-    if not positive or min(finite) < 0 or max(positive) < WIDE_RANGE * min(positive):
-        return False
+    if not positive or min(finite) < 0 or max(positive) < wide * min(positive):
+        return
     set_scale = axes.set_yscale if which == "y" else axes.set_xscale
     bottom = 0.0
     if min(finite) == 0:
@@ -119,4 +196,3 @@ def _scale(axes: "Axes", which: str, values: Iterable[float]) -> bool:
         bottom = max(min(positive) / 2, max(positive) * 1e-8)
     if which == "y":
         axes.set_ylim(bottom=bottom)
-    return True

@@ -34,20 +34,19 @@ def draw(measure: str, reading: Reading, title: str) -> "Figure | None":
 
 
 def draw_equivariance_error(reading: Reading, title: str) -> "Figure | None":
-    """Error against the angle, with the floor of interpolation; and the error of each layer."""
+    """Error against the angle, and the error of each layer, on one scale."""
     layers = _of_layers(reading, "equivariance_error")
     angles = reading.details.get("angles")
     if not (angles or layers):
         return None
-    figure, panels = _panels(2 if angles and layers else 1, f"Equivariance error, {title}")
+    figure, panels = _panels(
+        1 + bool(angles and layers), f"Equivariance error, {title}", sharey=True
+    )
     if angles:
         axes, degrees = panels[0], [*angles["degrees"], 360.0]
-        errors, floors = ([*angles[n], angles[n][0]] for n in ("errors", "floors"))
-        axes.plot(degrees, errors, "-o", ms=3, lw=1.2, label="network")
-        axes.plot(degrees, floors, "--", lw=1.2, label="floor: there and back")
-        style_axes(axes, "per angle", "angle, degrees")
+        axes.plot(degrees, [*angles["errors"], angles["errors"][0]], "-o", ms=3, lw=1.2)
+        style_axes(axes, "of the network, per angle", "angle, degrees", "relative error")
         axes.set_xticks(range(0, 361, 90))
-        axes.legend(fontsize=TICK_SIZE)
     if layers:
         _bars(panels[-1], layers, f"per layer, {reading.details['group'].upper()}")
     return figure
@@ -64,8 +63,10 @@ def draw_lie_derivative(reading: Reading, title: str) -> "Figure | None":
     if not found:
         return None
     figure, panels = _panels(len(found), f"Lie derivative (RMS of the output), {title}")
+    top = 1.05 * max(max(layers.values()) for layers in found.values())
     for axes, (name, layers) in zip(panels, found.items()):
         _bars(axes, layers, subtitles[name])
+        axes.set_ylim(0, top or None)
     return figure
 
 
@@ -79,7 +80,7 @@ def draw_sharpness(reading: Reading, title: str) -> "Figure | None":
     found = {scale: units[scale] for scale in units if scale in reading.details}
     if not found:
         return None
-    figure, panels = _panels(len(found), f"Sharpness of the training loss, {title}")
+    figure, panels = _panels(len(found), f"Sharpness of the training loss, {title}", sharey=True)
     for axes, (scale, unit) in zip(panels, found.items()):
         curve = reading.details[scale]
         errors = np.array(curve["standard_errors"], float)  # NaN for a single direction
@@ -112,6 +113,7 @@ def draw_hessian(reading: Reading, title: str) -> "Figure | None":
 def draw_landscape(reading: Reading, title: str) -> "Figure":
     """The loss on the plane of the path, with the path; and on the line from start to end."""
     from matplotlib.colors import LogNorm
+    from matplotlib.patheffects import withStroke
 
     details = reading.details
     figure, (plane, line) = _panels(2, f"Training loss along the path, {title}", width=5)
@@ -128,6 +130,7 @@ def draw_landscape(reading: Reading, title: str) -> "Figure":
         label = f"epoch {details['epochs_trained'][index]:g}"
         left = path[index, 0] < (a[0] + a[-1]) / 2  # text runs towards the middle
         place = {"xytext": (7 if left else -7, 4), "ha": "left" if left else "right"}
+        place["path_effects"] = [withStroke(linewidth=2, foreground="black")]
         plane.annotate(label, path[index], textcoords="offset points", color="white", **place)
     first, second = (100 * part for part in details["explained_variance"])
     labels = f"first component ({first:.1f} % of the path)", f"second ({second:.1f} %)"
@@ -149,12 +152,13 @@ def draw_symmetry(reading: Reading, title: str) -> "Figure | None":
     figure, panels = _panels(len(layers), title, width=2.7)
     limit = max(np.max(layer["over_group"]["differences"]) for layer in layers.values()) or 1.0
     for axes, (name, layer) in zip(panels, layers.items()):
-        table = np.array(layer["over_group"]["differences"])
-        image = axes.imshow(table, vmin=0, vmax=limit, cmap=SEQUENTIAL)
+        table = np.array(layer["over_group"]["differences"], float)
+        table[np.triu_indices(len(table))] = np.nan  # it is symmetric, and 0 along the diagonal
+        image = axes.imshow(table[1:, :-1], vmin=0, vmax=limit, cmap=SEQUENTIAL)
         labels = element_labels(make_group(layer["over_group"]["group"]))
-        shown = range(len(table) if len(table) <= MAX_ANNOTATED else 0)
-        axes.set_xticks(shown, labels[: len(shown)], rotation=90)
-        axes.set_yticks(shown, labels[: len(shown)] if axes is panels[0] else [""] * len(shown))
+        named = range(len(labels) - 1 if len(labels) <= MAX_ANNOTATED else 0)
+        axes.set_xticks(named, labels[: len(named)], rotation=90)
+        axes.set_yticks(named, labels[1:][: len(named)] if axes is panels[0] else [""] * len(named))
         subtitle = f"{name}\nsymmetric part {layer['symmetric_fraction']:.4f}"
         axes.set_title(subtitle, fontsize=LABEL_SIZE)
         hide_frame(axes)
@@ -172,8 +176,11 @@ DRAWERS: dict[str, Callable[[Reading, str], "Figure | None"]] = {
 }
 
 
-def _panels(columns: int, title: str, width: float = 4.0) -> tuple["Figure", np.ndarray]:
-    figure, [panels] = new_figure(max(width * columns, 4.5), 3.6, title, columns=columns)
+def _panels(
+    columns: int, title: str, width: float = 4.0, sharey: bool = False
+) -> tuple["Figure", np.ndarray]:
+    size = max(width * columns, 4.5), 3.6
+    figure, [panels] = new_figure(*size, title, columns=columns, sharey=sharey)
     return figure, panels
 
 

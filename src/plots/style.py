@@ -88,7 +88,9 @@ def add_colorbar(
 
 
 def save_figure(figure: "Figure", path: str | Path) -> None:
-    """Write a figure as PNG; a reader never meets half of it."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH, bbox_inches="tight")
-    write_bytes(path, buffer.getvalue())
+    """Write a figure as PNG, and as PDF beside it; a reader never meets half of either."""
+    for kind in ("png", "pdf"):
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format=kind, dpi=DOTS_PER_INCH, bbox_inches="tight")
+        write_bytes(Path(path).with_suffix(f".{kind}"), buffer.getvalue())
+        figure.set_layout_engine("none")  # it is found; it would be sought again for each format

@@ -9,22 +9,24 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from src.plots.curves import Curves, plot_curves
+from src.plots.curves import MOST_NAMED, Curves, Row, plot_curves
 from src.plots.style import DOTS_PER_INCH
-from src.reports.grouping import Group, lines_against
+from src.reports.grouping import Group
+from src.reports.naming import file_stem, short_names
 from src.reports.results import Results
 from src.reports.statistics import BANDS, FEWEST_IN_BAND, band
+from src.reports.swept import going_along, lines_against, variant
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-LEGEND = f"Thin: seeds. Thick: their mean. Band, of {FEWEST_IN_BAND} seeds or more: "
-TYPES = {"svg": "image/svg+xml", "png": "image/png"}
-# What makes the bytes of a file depend on the day.
-DATES = {"svg": {"Date": None}, "png": {}, "pdf": {"CreationDate": None}}
+BELOW = f"from {FEWEST_IN_BAND} seeds on a band, the"
+# Formats, that of the page first, without what makes the bytes depend on the day.
+DATES = {"png": {}, "pdf": {"CreationDate": None}}
+MOST_PICTURES = 12  # rows whose runs' own pictures are shown
 
 
-@dataclass(frozen=True)
+@dataclass
 class Picture:
     """A figure in the page: name and content by ending of its files, and the text below it."""
 
@@ -34,13 +36,12 @@ class Picture:
 
     @property
     def uri(self) -> str:
-        """The first file as an address, so that the page needs no other file."""
-        kind, content = next(iter(self.files.items()))
-        return f"data:{TYPES[kind]};base64,{base64.b64encode(content).decode()}"
+        """The PNG as an address, so that the page needs no other file."""
+        return f"data:image/png;base64,{base64.b64encode(self.files['png']).decode()}"
 
 
 def against_epochs(
-    groups: Sequence[Group], names: Sequence[str], kind: str, file_name: str
+    groups: Sequence[Group], names: Sequence[str], kind: str, file_name: str, share_y: bool = False
 ) -> list[Picture]:
     """Metrics against the number of epochs trained, one panel each; `kind` is that of the band."""
     panels: dict[str, list[Curves]] = {name: [] for name in names}
@@ -48,22 +49,29 @@ def against_epochs(
         seeds = [run.curve(name) for run in group.finished.values()]
         seeds = [curve for curve in seeds if len(curve) > 1]
         panels[name].append(Curves(seeds, band(seeds, kind) if seeds else None))
-    rows = {group.label: group.network for group in groups}
-    return _drawn(panels, rows, "epochs trained", file_name, LEGEND + BANDS[kind])
+    rows = [Row(group.label, group.network, variant(group)) for group in groups]
+    text = f"Thin: seeds; thick: their mean; {BELOW} {BANDS[kind]}."
+    return _drawn(panels, rows, "epochs trained", file_name, text, share_y=share_y)
 
 
 def against_key(
     results: Results, key: str, names: Sequence[str], kind: str, file_name: str
 ) -> list[Picture]:
-    """Final metrics against a swept key, one line per combination of the other keys."""
+    """Final metrics against a swept key: points are seeds, a line joins the means of a row's."""
     lines = lines_against(results.groups, key)
     panels: dict[str, list[Curves]] = {name: [] for name in names}
-    for name, line in product(names, lines.values()):
-        samples = pd.DataFrame({x: results.sample(name, group.label) for x, group in line.items()})
+    for name, line in product(names, lines):
+        row = line.rows.items()
+        samples = pd.DataFrame({x: results.sample(name, group.label) for x, group in row})
         seeds = [values.dropna() for _, values in samples.iterrows() if values.notna().any()]
         panels[name].append(Curves(seeds, band(seeds, kind, complete=False) if seeds else None))
-    rows = {label: next(iter(line.values())).network for label, line in lines.items()}
-    return _drawn(panels, rows, key, file_name, LEGEND + BANDS[kind], swept=True)
+    text = f"Points: seeds; lines: their means; {BELOW} {BANDS[kind]}."
+    along = going_along([group for line in lines for group in line.rows.values()], key)
+    text += f" What goes along: {', '.join(short_names(along))}." if along else ""
+    missing = len(results.groups) - sum(len(line.rows) for line in lines)
+    text += f" Left out: {missing} rows that no other number stands beside." if missing else ""
+    rows = [Row(line.label, line.network, line.variant) for line in lines]
+    return _drawn(panels, rows, key, file_name, text, swept=True)
 
 
 def spectra(groups: Sequence[Group]) -> list[Picture]:
@@ -75,49 +83,53 @@ def spectra(groups: Sequence[Group]) -> list[Picture]:
         seeds = [pd.Series(d["density"], d["grid"], dtype=float) for d in found]
         curves.append(Curves([d.where(d > 1e-7 * d.max()) for d in seeds]))  # a logarithmic axis
     panel = {"density of the Hessian of the training loss": curves}
-    rows = {group.label: group.network for group in groups}
+    rows = [Row(group.label, group.network, variant(group)) for group in groups]
     return _drawn(panel, rows, "eigenvalue", "spectra", "Each seed.")
 
 
 def of_runs(groups: Sequence[Group], pattern: str) -> list[Picture]:
-    """PNG files in run directories, of each row's first run that has any."""
-    pictures = []
+    """PNG files in run directories, with the PDF beside each, of each row's first run with any."""
+    pictures: list[Picture] = []
+    rows = 0
     for group in groups:
         found = {seed: sorted(r.directory.glob(pattern)) for seed, r in group.finished.items()}
         seed = next((seed for seed, files in found.items() if files), None)
-        for file in found.get(seed, []):
+        rows += seed is not None
+        for file in found.get(seed, []) if rows <= MOST_PICTURES else []:
             words = file.stem.removesuffix("_end").replace("_", " ")
-            row = "".join(c if c.isalnum() or c in ".-=" else "_" for c in group.label)
             caption = f"{group.label}, seed {seed}: {words}"
-            pictures.append(Picture(f"{file.stem}-{row}", caption, {"png": file.read_bytes()}))
+            paths = {kind: file.with_suffix(f".{kind}") for kind in ("png", "pdf")}
+            files = {kind: path.read_bytes() for kind, path in paths.items() if path.is_file()}
+            pictures.append(Picture(file_stem(f"{file.stem}-{group.label}"), caption, files))
     return pictures
 
 
 def _drawn(
     panels: Mapping[str, Sequence[Curves]],
-    rows: Mapping[str, str],
+    rows: Sequence[Row],
     x_label: str,
     file_name: str,
-    legend: str,
-    swept: bool = False,
+    text: str,
+    **options: bool,
 ) -> list[Picture]:
-    """A figure of the panels that have any curve; `rows`: networks by label."""
+    """A figure of the panels that have any curve."""
     panels = {title: drawn for title, drawn in panels.items() if any(c.seeds for c in drawn)}
     if not panels:
         return []
-    figure = plot_curves(panels, list(rows), list(rows.values()), x_label, swept=swept)
-    return [Picture(file_name, f"Against {x_label}. {legend}", _encoded(figure))]
+    if len(rows) > MOST_NAMED:
+        text = (
+            f"Means over seeds of {len(rows)} rows, too many to name; colours tell networks apart."
+        )
+    figure = plot_curves(panels, rows, x_label, **options)
+    return [Picture(file_name, f"Against {x_label}. {text}", _encoded(figure))]
 
 
 def _encoded(figure: "Figure") -> dict[str, bytes]:
     """The figure in all formats; the same bytes for the same figure."""
-    from matplotlib import rc_context
-
     files = {}
     for kind, metadata in DATES.items():
         buffer = io.BytesIO()
-        with rc_context({"svg.hashsalt": "report"}):
-            options = {"dpi": DOTS_PER_INCH, "bbox_inches": "tight", "metadata": metadata}
-            figure.savefig(buffer, format=kind, **options)
+        figure.savefig(buffer, format=kind, dpi=DOTS_PER_INCH, metadata=metadata)
+        figure.set_layout_engine("none")  # it is found; it would be sought again for each format
         files[kind] = buffer.getvalue()
     return files

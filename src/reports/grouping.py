@@ -1,25 +1,31 @@
-"""Rows of the report: runs whose configs differ in nothing but the seed."""
+"""Studies and their rows: runs of one task on one data set, and runs that differ in the seed."""
 
-import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import count
 from typing import Any
 
 import pandas as pd
 
 from src.errors import UserError
+from src.reports.naming import (
+    NETWORK,
+    NOT_SET,
+    Settings,
+    as_text,
+    canonical,
+    is_number,
+    label_of,
+    unused,
+)
 from src.reports.reading import StoredRun
 from src.runs.overrides import flatten, is_below, relocate
 from src.sweeps.names import NOT_OF_THE_JOB
 
-NETWORK = "model.net._target_"
 PLACES = ("output_dir", "log_dir", "data_dir", "root_dir")  # of `paths`, innermost first
-NOT_SET = "not set"
-
-Settings = dict[str, Any]
+OF_A_STUDY = ("data._target_", "model._target_")  # runs that differ in these share no metrics
+MOST_NAMED = 6  # keys in a label
 
 
 @dataclass(frozen=True)
@@ -29,15 +35,18 @@ class Group:
     Attributes:
         label: text that no other row has.
         network: class of the network.
-        settings: values of the keys that differ between rows.
+        config: flat config, without the seed and circumstances.
         named: values of the keys that the label is made of.
+        choices: values of the keys that were chosen one by one: those that differ, less those
+            that follow others, such as the preset of a network.
         runs: all runs, finished or not, in the order in which they were started.
     """
 
     label: str
     network: str
-    settings: Settings
+    config: Settings
     named: Settings
+    choices: Settings
     runs: tuple[StoredRun, ...]
 
     @cached_property
@@ -45,6 +54,21 @@ class Group:
         """Finished runs by seed; of several with one seed, the one that was started last."""
         found = {run.seed: run for run in self.runs if run.status == "finished"}
         return dict(sorted(found.items()))
+
+
+def split_studies(runs: Sequence[StoredRun]) -> dict[str, list[StoredRun]]:
+    """Runs by what they have in common: data set and task, as classes."""
+    found: dict[tuple[str, str], list[StoredRun]] = defaultdict(list)
+    for run in runs:
+        flat = dict(flatten(run.config))
+        data, model = (str(flat.get(key, NOT_SET)) for key in OF_A_STUDY)
+        found[data, model].append(run)
+    titles: list[str] = []
+    for data, model in sorted(found):
+        alone = sum(other == data for other, _ in found) == 1
+        names = [name.rpartition(".")[2] for name in ((data,) if alone else (data, model))]
+        titles.append(unused(", ".join(names), titles))
+    return dict(zip(titles, (found[classes] for classes in sorted(found))))
 
 
 def group_runs(runs: Sequence[StoredRun], keys: Sequence[str] | None = None) -> list[Group]:
@@ -57,105 +81,116 @@ def group_runs(runs: Sequence[StoredRun], keys: Sequence[str] | None = None) -> 
     Args:
         runs: runs that have configs.
         keys: config keys that rows are named after; None: the network's class, typed keys, then
-            others, as few as tell rows apart.
+            all others that differ and do not follow one of these.
 
     Raises:
-        UserError: when a key is in no config, or runs of one row would differ in another key.
+        UserError: when runs of one row would differ in another key.
     """
-    flat = [_placeless(run) for run in runs]
-    cells = [{key: _canonical(value) for key, value in entry.items()} for entry in flat]
-    texts = pd.DataFrame(cells, dtype=object).fillna(NOT_SET)
-    seeds = [k for k in texts if k.endswith(".seed") and texts[k].equals(texts.get("seed"))]
-    texts = texts.drop(columns=["seed", *seeds], errors="ignore")
-    for key in set(keys or ()) - set(texts):
-        near = [name for name in sorted(texts) if name.endswith(f".{key}")]
-        raise UserError(
-            f"`--group-by` must name keys of the configs, other than the seed; got {key!r}. Use "
-            f"{' or '.join(near) or 'a key in config.yaml of a run'}."
-        )
-    ignored = [k for k in texts if is_below(k, NOT_OF_THE_JOB) and not is_below(k, keys or ())]
-    texts = texts.drop(columns=ignored)
+    configs, texts = _configs(runs, keys or ())
+    different = [key for key in texts if texts[key].nunique() > 1]
+    typed = {text.partition("=")[0].lstrip("+") for run in runs for text in run.overrides}
+    leading = sorted(different, key=lambda key: (key != NETWORK, key not in typed))
+    own = _independent(texts, leading, typed)
+    chosen = [k for k in own if k in (NETWORK, *typed) or not _follows(texts, k, NETWORK)]
+    named = list(keys or _named(texts, own))
 
     members: dict[tuple[str, ...], list[int]] = defaultdict(list)
-    for place, config in enumerate(texts.itertuples(index=False, name=None)):
-        members[config].append(place)
-    different = [key for key in texts if texts[key].nunique() > 1]
-    named = keys
-    if named is None:
-        typed = {text.partition("=")[0].lstrip("+") for run in runs for text in run.overrides}
-        named = []
-        for key in sorted(different, key=lambda key: (key != NETWORK, key not in typed)):
-            if not named or texts.groupby([*named, key]).ngroups > texts.groupby(named).ngroups:
-                named.append(key)
+    for place, row in enumerate(texts.itertuples(index=False, name=None)):
+        members[row].append(place)
     groups: list[Group] = []
     for places in members.values():
-        config = flat[places[0]]
-        values = {key: config.get(key, NOT_SET) for key in named}
-        settings = {key: config[key] for key in different if key in config}
+        config = configs[places[0]]
+        values, choices = ({k: config.get(k, NOT_SET) for k in names} for names in (named, chosen))
         network = str(config.get(NETWORK, "all runs")).rpartition(".")[2]
         label = label_of(values) or network
         same = next((group for group in groups if group.label == label), None)
         if same is not None and keys is not None:
-            others = [k for k in different if same.settings.get(k) != settings.get(k)]
+            others = [k for k in different if same.config.get(k) != config.get(k)]
             raise UserError(
                 "`--group-by` must tell all configs apart, so that nothing but the seed is "
                 f"averaged over; got runs of {label!r} that differ in {', '.join(others[:5])}. "
                 "Name one of these too, or leave --group-by out."
             )
         in_order = sorted((runs[p] for p in places), key=lambda r: r.environment.get("started", ""))
-        label = _unused(label, [group.label for group in groups])
-        groups.append(Group(label, network, settings, values, tuple(in_order)))
-
+        label = unused(label, [group.label for group in groups])
+        groups.append(Group(label, network, config, values, choices, tuple(in_order)))
     return sorted(groups, key=lambda group: [_order(value) for value in group.named.values()])
 
 
-def label_of(named: Settings) -> str:
-    """Label of some keys and values: ``RelaxedGCNN, alpha=0.1``; empty of none."""
-    words = []
-    for (key, value), short in zip(named.items(), short_names(list(named))):
-        text = as_text(value)
-        words.append(text.rpartition(".")[2] if key.endswith("_target_") else f"{short}={text}")
-    return ", ".join(words)
+def check_keys(runs: Sequence[StoredRun], keys: Sequence[str], option: str) -> None:
+    """Raise UserError for the first key that is in no config, or follows the seed."""
+    _, texts = _configs(runs, keys)
+    for key in keys:
+        if key not in texts:
+            near = [name for name in sorted(texts) if name.endswith(f".{key}")]
+            raise UserError(
+                f"`{option}` must name keys of the configs, other than the seed; got {key!r}. Use "
+                f"{' or '.join(near) or 'a key in config.yaml of a run'}."
+            )
 
 
-def short_names(keys: Sequence[str]) -> list[str]:
-    """The shortest ends of the keys, all of one number of parts, that tell them apart."""
-    tails = ([".".join(key.split(".")[-n:]) for key in keys] for n in count(1))
-    return next(ends for ends in tails if len(set(ends)) == len(keys))
+def differing_keys(groups: Sequence[Group]) -> list[str]:
+    """Keys whose values are not the same in all rows, in the order of the configs."""
+    keys = dict.fromkeys(key for group in groups for key in group.config)
+    values = {k: {canonical(g.config[k]) if k in g.config else "" for g in groups} for k in keys}
+    return [key for key in keys if len(values[key]) > 1]
 
 
-def swept_keys(groups: Sequence[Group]) -> dict[str, str]:
-    """Keys that rows are named after and whose values are all numbers, with their short names."""
-    keys = list(groups[0].named) if groups else []
-    swept = {}
-    for key, short in zip(keys, short_names(keys)):
-        values = {group.named[key] for group in groups}
-        if len(values) > 1 and all(map(_is_number, values)):
-            swept[key] = short
-    return swept
+def _configs(runs: Sequence[StoredRun], kept: Sequence[str]) -> tuple[list[Settings], pd.DataFrame]:
+    """Flat configs without the seed and circumstances, and the same as a table of texts."""
+    flat = [_placeless(run) for run in runs]
+    cells = [{key: canonical(value) for key, value in entry.items()} for entry in flat]
+    texts = pd.DataFrame(cells, dtype=object).fillna(NOT_SET)
+    seeds = [k for k in texts if k.endswith(".seed") and texts[k].equals(texts.get("seed"))]
+    ignored = [k for k in texts if is_below(k, NOT_OF_THE_JOB) and not is_below(k, kept)]
+    texts = texts.drop(columns=["seed", *seeds, *ignored], errors="ignore")
+    return [{k: v for k, v in entry.items() if k in texts} for entry in flat], texts
 
 
-def lines_against(groups: Sequence[Group], key: str) -> dict[str, dict[float, Group]]:
-    """Rows by their value of a swept key, for each combination of their other named keys.
+def _independent(texts: pd.DataFrame, keys: Sequence[str], typed: set[str]) -> list[str]:
+    """Keys less those that follow another one: in both, equal values go with equal values.
 
-    Returns:
-        By label of the combination, one row per value.
+    A key that was typed follows none. Others follow the class of the object that they belong to,
+    a typed key, a key of the same part of the config, or one that always has the same value.
     """
-    lines: dict[str, dict[float, Group]] = defaultdict(dict)
-    labels: dict[str, str] = {}
-    for group in groups:
-        others = {name: value for name, value in group.named.items() if name != key}
-        config = _canonical(others)
-        labels.setdefault(config, _unused(label_of(others) or group.network, labels.values()))
-        lines[labels[config]][group.named[key]] = group
-    return {label: dict(sorted(line.items())) for label, line in lines.items()}
+    found: list[str] = []
+    for key in keys:
+        leaders = [
+            other
+            for other in found
+            if key not in typed
+            and (
+                (other in typed and other != NETWORK)
+                or _part(other) == _part(key)
+                or (other.endswith("_target_") and is_below(key, [other.rpartition(".")[0]]))
+                or texts[other].equals(texts[key])
+            )
+        ]
+        if not any(_follows(texts, key, other) for other in leaders):
+            found.append(key)
+    return found
 
 
-def as_text(value: Any) -> str:
-    """A config value as a reader writes it."""
-    if isinstance(value, str):
-        return value
-    return repr(value) if isinstance(value, float) else json.dumps(value)
+def _part(key: str) -> str:
+    """``model.optimizer`` of keys below it, ``data`` of keys of the data."""
+    parts = key.split(".")
+    return ".".join(parts[: 2 if parts[0] == "model" else 1])
+
+
+def _follows(texts: pd.DataFrame, key: str, leader: str) -> bool:
+    """Whether the value of the leader says that of the key."""
+    return leader in texts and bool((texts.groupby(leader)[key].nunique() == 1).all())
+
+
+def _named(texts: pd.DataFrame, keys: Sequence[str]) -> list[str]:
+    """The keys of a label: all, or of too many as few as tell rows apart."""
+    if len(keys) <= MOST_NAMED:
+        return list(keys)
+    named: list[str] = []
+    for key in keys:
+        if not named or texts.groupby([*named, key]).ngroups > texts.groupby(named).ngroups:
+            named.append(key)
+    return named
 
 
 def _placeless(run: StoredRun) -> Settings:
@@ -167,24 +202,8 @@ def _placeless(run: StoredRun) -> Settings:
     return dict(flatten(value))
 
 
-def _canonical(value: Any) -> str:
-    """A text that is equal for equal values: 1 and 1.0 are, 1 and true are not."""
-    with_floats = json.loads(json.dumps(value, default=str), parse_int=float)
-    return json.dumps(with_floats, sort_keys=True)
-
-
-def _unused(label: str, used: Iterable[str]) -> str:
-    """The label, with a number where it is used: classes of one name in different modules."""
-    number = sum(other == label or other.startswith(f"{label} (") for other in used)
-    return f"{label} ({number + 1})" if number else label
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
 def _order(value: Any) -> tuple[bool, Any]:
     """Numbers by size, then others by their text."""
-    if _is_number(value):
+    if is_number(value):
         return False, value
     return True, as_text(value).rpartition(".")[2]

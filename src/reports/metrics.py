@@ -12,6 +12,10 @@ DYNAMICS, MEASURES, START = "dynamics", "measures", "start"
 STEMS = ("test", "val", "train", START, DYNAMICS, MEASURES)  # in the order in which they are shown
 SHOWN = ("test/*", "val/*", "start/*", "dynamics/*", "measures/*")
 ALONG = ("test/*", "val/*", "dynamics/*", "train/*")  # training
+AGAINST = ("test/*", "val/*", "dynamics/*_error", "measures/*")  # a number that was swept
+# Of the machine, of the schedule, or how well another metric is known: in tables, but neither
+# compared between rows nor drawn against a key.
+NOT_COMPARED = ("*/step_time", "*/learning_rate", "*_standard_error", "*_floor")
 
 
 def final_metrics(run: StoredRun) -> dict[str, float]:
@@ -52,6 +56,11 @@ def choose(
         found = {n for n in found if not any(n.startswith(f"{parent}/") for parent in names)}
     order = {stem: place for place, stem in enumerate(STEMS)}
     return sorted(found, key=lambda n: (order.get(n.partition("/")[0], len(STEMS)), n))
+
+
+def compared(names: Iterable[str]) -> list[str]:
+    """The names of metrics whose differences between rows say something of what was trained."""
+    return [n for n in names if not any(fnmatchcase(n, pattern) for pattern in NOT_COMPARED)]
 
 
 def check_patterns(names: Iterable[str], patterns: Sequence[str] | None) -> None:

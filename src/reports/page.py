@@ -1,18 +1,19 @@
 """The page: one HTML file with everything in it, from a template."""
 
-from collections import Counter
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import jinja2
+from markupsafe import Markup, escape
 
 from src.reports.figures import Picture
 from src.reports.grouping import Group
-from src.reports.reading import StoredRun
+from src.reports.naming import Settings, as_text
+from src.reports.shared import code_of, facts_of_runs, shared_facts
 from src.reports.tables import Table
 from src.reports.unfinished import Unfinished
-from src.runs.console import duration
 
 
 @dataclass
@@ -26,59 +27,44 @@ class Section:
     pictures: list[Picture] = field(default_factory=list)
 
 
-def render(
-    title: str,
-    groups: Sequence[Group],
-    unfinished: Sequence[Unfinished],
-    sections: Sequence[Section],
-) -> str:
+@dataclass
+class Study:
+    """Runs of one task on one data set: rows, what they share, and what is shown of them."""
+
+    title: str
+    groups: list[Group]
+    shared: Settings
+    sections: list[Section]
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What a reader asks for first of what all rows share."""
+        return shared_facts(self.shared)
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """All that all rows share, as text."""
+        return {key: as_text(value) for key, value in self.shared.items()}
+
+
+def render(title: str, studies: Sequence[Study], unfinished: Sequence[Unfinished]) -> str:
     """The page as text."""
     loader = jinja2.FileSystemLoader(Path(__file__).parent)
     environment = jinja2.Environment(loader=loader, autoescape=True)
+    environment.filters["breakable"] = _breakable
+    groups = [group for study in studies for group in study.groups]
     return environment.get_template("template.html.j2").render(
         title=title,
-        facts=_facts(groups, unfinished),
+        facts=facts_of_runs(groups, unfinished),
         warnings=_warnings(groups),
-        sections=sections,
+        studies=studies,
         unfinished=unfinished,
     )
 
 
-def _facts(groups: Sequence[Group], unfinished: Sequence[Unfinished]) -> dict[str, str]:
-    """What was run: how many runs, of which code, when, on what."""
-    runs = [run for group in groups for run in group.runs]
-    ended = Counter(entry.status for entry in unfinished)
-    ended["pruned"] = sum(run.status == "pruned" for run in runs)
-    counts = [f"{sum(len(group.finished) for group in groups)} finished"]
-    counts += [f"{number} {status}" for status, number in sorted(ended.items()) if number]
-    started = sorted(run.environment["started"] for run in runs if "started" in run.environment)
-    facts = {
-        "Runs": ", ".join(counts),
-        "Started": " to ".join(dict.fromkeys((started[0], started[-1]))) if started else "",
-        "Time of all runs": duration(sum(run.summary.get("wall_time_s") or 0.0 for run in runs)),
-    }
-    for name, described in (("Code", _code), ("Machine", _machine), ("Versions", _versions)):
-        counted = Counter(map(described, runs))
-        facts[name] = "; ".join(f"{text} ({number} runs)" for text, number in counted.items())
-    return facts
-
-
-def _code(run: StoredRun) -> str:
-    git = run.environment.get("git") or {}
-    return f"commit {git.get('commit')}{', with changes' if git.get('dirty') else ''}"
-
-
-def _machine(run: StoredRun) -> str:
-    devices = run.environment.get("devices") or {}
-    cpu = f"{devices.get('cpu')}, {devices.get('cpu_count')} cores"
-    threads = f"{devices.get('torch_threads')} used by torch"
-    return ", ".join([*devices.get("cuda", []), cpu, threads])
-
-
-def _versions(run: StoredRun) -> str:
-    libraries = run.environment.get("libraries") or {}
-    shown = [f"{name} {libraries.get(name)}" for name in ("torch", "lightning", "numpy")]
-    return f"Python {run.environment.get('python')}, {', '.join(shown)}"
+def _breakable(text: str, marks: str = "/_.") -> Markup:
+    """The text with places where a line may end: in long names, after one of the marks."""
+    return Markup(re.sub(rf"([{marks}])(?=[a-zA-Z_]{{3}})", r"\1<wbr>", str(escape(text))))
 
 
 def _warnings(groups: Sequence[Group]) -> list[str]:
@@ -87,7 +73,7 @@ def _warnings(groups: Sequence[Group]) -> list[str]:
     used = [run for group in groups for run in group.finished.values()]
     repeated = [str(r.directory) for r in runs if r.status == "finished" and r not in used]
     warnings = []
-    if len(set(map(_code, used))) > 1:
+    if len(set(map(code_of, used))) > 1:
         warnings.append("The runs were made by different versions of the code.")
     if repeated:
         listed = ", ".join(repeated)

@@ -15,6 +15,7 @@ from src.loggers.metrics_csv import FIRST_COLUMNS, read_rows
 from src.runs.resolvers import is_run_directory
 
 EPOCHS_TRAINED = "epochs_trained"
+YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # both make plain values alone
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,7 @@ def _read(path: Path, kind: type = dict) -> Any:
     if not path.is_file():
         return kind()
     text = path.read_text(encoding="utf-8")
-    content = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    content = json.loads(text) if path.suffix == ".json" else yaml.load(text, YAML)
     if not isinstance(content, kind):
         raise ValueError(f"{path.name} must hold a {kind.__name__}; got {type(content).__name__}")
     return content

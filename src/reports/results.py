@@ -8,9 +8,11 @@ import numpy as np
 import pandas as pd
 
 from src.errors import UserError
-from src.reports.grouping import NOT_SET, Group, as_text, lines_against
-from src.reports.metrics import families, final_metrics
+from src.reports.grouping import Group, differing_keys
+from src.reports.metrics import compared, families, final_metrics
+from src.reports.naming import NOT_SET, as_text, file_stem
 from src.reports.statistics import Estimate, estimate, estimates
+from src.reports.swept import lines_against, pairs
 from src.reports.tables import MISSING, Table, interval, mean_and_deviation, number
 from src.reports.unfinished import repetition
 
@@ -76,7 +78,8 @@ def complete(results: Results, names: Sequence[str]) -> list[Table]:
             entry = results.estimate(name, group.label)
             size = f"{entry.n} ({entry.not_finite} not finite)" if entry.not_finite else entry.n
             numbers = [number(x, entry.deviation) for x in (entry.mean, entry.deviation)]
-            lines.append([name, group.label, str(size), *numbers, interval(entry)])
+            known = interval(entry) if compared([name]) else MISSING
+            lines.append([name, group.label, str(size), *numbers, known])
         found.append(Table(family, CAPTIONS[family], columns, lines, text_columns=2))
     return found
 
@@ -84,47 +87,53 @@ def complete(results: Results, names: Sequence[str]) -> list[Table]:
 def against(results: Results, key: str, short: str, names: Sequence[str]) -> Table:
     """Metrics by the value of a swept key: one column per value, one row of runs per cell."""
     lines = lines_against(results.groups, key)
-    values = sorted({value for line in lines.values() for value in line})
+    values = sorted({value for line in lines for value in line.rows})
     rows = []
-    for name in names:
-        for label, line in lines.items():
-            found = [results.estimate(name, line[v].label) if v in line else None for v in values]
-            rows.append([name, label, *(mean_and_deviation(f) if f else MISSING for f in found)])
+    for name, line in product(names, lines):
+        row = line.rows
+        found = [results.estimate(name, row[v].label) if v in row else None for v in values]
+        rows.append([name, line.label, *(mean_and_deviation(f) if f else MISSING for f in found)])
     columns = ["metric", "runs", *(f"{short}={as_text(value)}" for value in values)]
     caption = f"Mean ± sample standard deviation over seeds, by {key}"
-    return Table(f"by_{short}", caption, columns, rows, text_columns=2)
+    return Table(file_stem(f"by_{short}"), caption, columns, rows, text_columns=2)
 
 
-def paired(results: Results, baseline: str | None, names: Sequence[str]) -> list[Table]:
-    """Differences to the baseline of equal seeds, one table per family of metrics.
+def paired(results: Results, baseline: Group | None, names: Sequence[str]) -> list[Table]:
+    """Differences of equal seeds between rows that one choice tells apart, one table per family.
 
     Pairing by the seed takes out what both have in common, e.g. the order of the data. `baseline`
-    is the label of the row that is subtracted; None: the first.
-
-    Raises:
-        UserError: when the baseline is no row.
+    is the row that is subtracted; None: see `swept.pairs`.
     """
-    labels = [group.label for group in results.groups]
-    if baseline is not None and baseline not in labels:
-        listed = "; ".join(map(repr, labels))
-        raise UserError(f"`--baseline` must be a row; got {baseline!r}. Use one of: {listed}.")
-    baseline = baseline or next(iter(labels), None)
     columns = ["metric", "difference", "n", "mean", INTERVAL, "seeds left out"]
+    rows = list(pairs(results.groups, baseline))
     found = []
-    for family, members in families(names).items():
+    for family, members in families(compared(names)).items():
         lines = []
-        for name, label in product(members, labels):
-            differences = results.sample(name, label) - results.sample(name, baseline)
+        for name, (group, other) in product(members, rows):
+            differences = results.sample(name, group.label) - results.sample(name, other.label)
             entry = estimate(differences)
-            if label != baseline and entry.n:
+            if entry.n:
                 left_out = _listed(differences.index[~np.isfinite(differences)])
                 mean = number(entry.mean, entry.deviation)
                 cells = [str(entry.n), mean, interval(entry), left_out]
-                lines.append([name, f"{label} − {baseline}", *cells])
+                lines.append([name, f"{group.label} − {other.label}", *cells])
         if lines:
             caption = f"Differences of equal seeds: {family}"
             found.append(Table(f"paired_{family}", caption, columns, lines, text_columns=2))
     return found
+
+
+def find_row(groups: Sequence[Group], label: str | None) -> Group | None:
+    """The row of a label, or None.
+
+    Raises:
+        UserError: when there is no such row.
+    """
+    found = {group.label: group for group in groups}
+    if label is not None and label not in found:
+        listed = "; ".join(map(repr, found))
+        raise UserError(f"`--baseline` must be a row; got {label!r}. Use one of: {listed}.")
+    return found.get(label)
 
 
 def each_run(results: Results) -> Table:
@@ -141,11 +150,10 @@ def each_run(results: Results) -> Table:
 
 
 def configs(groups: Sequence[Group]) -> Table:
-    """Keys whose values differ between rows."""
-    keys = dict.fromkeys(key for group in groups for key in group.settings)
-    lines = [[k, *(as_text(group.settings.get(k, NOT_SET)) for group in groups)] for k in keys]
-    columns = ["key", *(group.label for group in groups)]
-    return Table("configs", "Keys of the configs that differ", columns, lines, len(columns))
+    """Keys whose values differ between rows, one column each."""
+    keys = differing_keys(groups)
+    lines = [[g.label, *(as_text(g.config.get(key, NOT_SET)) for key in keys)] for g in groups]
+    return Table("configs", "All keys that differ", ["runs", *keys], lines, len(keys) + 1)
 
 
 def _listed(values: Iterable[object]) -> str:

@@ -1,7 +1,6 @@
 """Tables of text, and the same cells as CSV, Markdown and LaTeX."""
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -47,16 +46,15 @@ class Table:
         return "\n".join([head, f"|{'|'.join(ends)}|", *body]) + "\n"
 
     def latex(self) -> str:
-        """A plain `tabular`, which needs no package."""
+        """A `tabular` with the rules of booktabs."""
         rows = [[_one_line(cell) for cell in row] for row in self.rows]
         styler = pd.DataFrame(rows, columns=self.columns).style.hide(axis="index")
         styler = styler.format(escape="latex").format_index(escape="latex", axis=1)
         kinds = "l" * self.text_columns + "r" * (len(self.columns) - self.text_columns)
         text = styler.to_latex(column_format=kinds, hrules=True)
-        text = re.sub(r"\\(top|mid|bottom)rule", r"\\hline", text)
         for character, code in NOT_ESCAPED_BY_PANDAS.items():
             text = text.replace(character, code)
-        return f"% {_one_line(self.caption)}\n{text}"
+        return f"% {_one_line(self.caption)}; needs \\usepackage{{booktabs}}\n{text}"
 
 
 def number(value: float, step: float = math.nan) -> str:

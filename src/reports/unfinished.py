@@ -6,6 +6,7 @@ from pathlib import Path
 
 from src.files import CHECKPOINTS, LAST
 from src.reports.reading import Collection, StoredRun, SweepJob
+from src.runs.overrides import shell_command
 
 ENDED = ("finished", "pruned")
 MEANINGS = {
@@ -37,7 +38,7 @@ def find_unfinished(found: Collection) -> list[Unfinished]:
         if run.status in ENDED:
             continue
         if (run.directory / CHECKPOINTS / LAST).is_file():
-            command = shlex.join(["python", "src/train.py", f"resume={run.directory}"])
+            command = shell_command("train", resume=run.directory)
         else:
             command = repetition(run) if job is None else _sweep_command(job, run)
         error = run.summary.get("error") or (job.error if job else "")

@@ -3,17 +3,27 @@
 from typing import Any
 
 from hydra.utils import instantiate
-from lightning import Callback
-from lightning.pytorch.callbacks import ProgressBar
+from lightning import Callback, LightningDataModule, LightningModule
+from lightning.pytorch.callbacks import ProgressBar, StochasticWeightAveraging, WeightAveraging
 from omegaconf import DictConfig
 
+from src.callbacks.averaging import ExponentialAverage
 from src.callbacks.checkpoints import StoredConfig
+from src.errors import UserError
 from src.runs.overrides import stored_config
 
 
 def build(config: DictConfig, key: str, **arguments: Any) -> Any:
     """Build the object of one config key, with plain lists and dicts as its arguments."""
     return instantiate(config[key], _convert_="all", **arguments)
+
+
+def build_model(config: DictConfig, datamodule: LightningDataModule) -> LightningModule:
+    """Build the model, whose network must fit the data; see its `check_data`, if it has one."""
+    model = build(config, "model")
+    if hasattr(model, "check_data"):
+        model.check_data(datamodule)
+    return model
 
 
 def build_group(config: DictConfig, group: str) -> list[Any]:
@@ -26,8 +36,19 @@ def build_callbacks(config: DictConfig) -> list[Callback]:
     """The config's callbacks, and the one that stores the config in checkpoints.
 
     With `trainer.enable_progress_bar=false` a progress bar among them is left out.
+
+    Raises:
+        UserError: for one of Lightning's that average weights: the raw weights, or the number of
+            epochs, are lost where a run is continued.
     """
     callbacks = build_group(config, "callbacks")
+    for callback in callbacks:
+        averages = isinstance(callback, StochasticWeightAveraging | WeightAveraging)
+        if averages and not isinstance(callback, ExponentialAverage):
+            raise UserError(
+                "Weights must be averaged by a callback that a run can be continued with; got "
+                f"{type(callback).__name__}. Use callbacks=[default,ema]."
+            )
     if not config.trainer.get("enable_progress_bar", True):
         callbacks = [c for c in callbacks if not isinstance(c, ProgressBar)]
     return [*callbacks, StoredConfig(stored_config(config))]

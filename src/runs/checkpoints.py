@@ -65,10 +65,16 @@ class MeasureStore:
             files.write_text(self.folder / files.MEASURES_CSV, text.getvalue())
 
 
-def fingerprint(settings: Entry, checkpoint: Path) -> str:
-    """A hash of the settings of a measure and of the checkpoint's bytes."""
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-    digest.update(checkpoint.read_bytes())
+def fingerprint(settings: Entry, checkpoint: Mapping[str, Any]) -> str:
+    """A hash of the settings of a measure and of all that measures read of a checkpoint.
+
+    Checkpoints of one run that hold the same weights, such as the best and the last, have the same.
+    """
+    read = {key: checkpoint.get(key) for key in ("config", "relaxation")} | position(checkpoint)
+    digest = hashlib.sha256(json.dumps([settings, read], sort_keys=True, default=str).encode())
+    for name, tensor in checkpoint["state_dict"].items():
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
 
 

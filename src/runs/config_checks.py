@@ -27,12 +27,32 @@ def _is_integer(value: Any, least: int, most: float) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
+def _is_part(value: Any) -> bool:
+    """Whether a value is a number of batches, or a fraction of all."""
+    return _is_integer(value, 1, float("inf")) or (isinstance(value, float) and 0 < value <= 1)
+
+
 CHECKS = (
     Check(
         "trainer.max_epochs",
-        lambda value: _is_integer(value, 1, float("inf")),
-        "must be a whole number of at least 1",
+        lambda value: value is None or _is_integer(value, 1, float("inf")),
+        "must be a whole number of at least 1, or null",
         "It counts passes over the training data, e.g. trainer.max_epochs=30.",
+    ),
+    Check(
+        "trainer.max_steps",
+        lambda value: value == -1 or _is_integer(value, 1, float("inf")),
+        "must be a whole number of at least 1, or -1 for no end",
+        "It counts optimizer steps, e.g. trainer.max_steps=2000.",
+    ),
+    *(
+        Check(
+            key,
+            lambda value: value is None or isinstance(value, dict),
+            "must be a config, as the files of its group are",
+            f"Use {key.replace('.', '/')}={example}; --help lists the others.",
+        )
+        for key, example in (("model.optimizer", "sgd"), ("model.scheduler", "cosine"))
     ),
     Check(
         "seed",
@@ -54,9 +74,24 @@ CHECKS = (
     ),
     Check(
         "tags",
-        lambda value: isinstance(value, list) and all(isinstance(tag, str) for tag in value),
-        "must be a list of words",
+        lambda value: (
+            isinstance(value, list)
+            and all(isinstance(tag, str) and 1 <= len(tag) <= 64 for tag in value)
+        ),
+        "must be a list of words of 1 to 64 letters",
         "Use tags=[pilot,c8], or tags=[].",
+    ),
+    Check(
+        "logger.wandb.project",
+        lambda value: isinstance(value, str) and re.fullmatch(r"[^/\\#?%:]{1,128}", value),
+        r"must be a name of 1 to 128 letters, none of them one of /\#?%:",
+        "Set WANDB_PROJECT (in the environment or .env), or logger.wandb.project=pilot.",
+    ),
+    Check(
+        "trainer.limit_train_batches",
+        lambda value: value is None or _is_part(value),
+        "must be a number of batches of at least 1, a fraction of them up to 1.0, or null",
+        "Use trainer.limit_train_batches=10, or null for all.",
     ),
     Check(
         "sweep.name",
@@ -66,12 +101,12 @@ CHECKS = (
     ),
     *(
         Check(
-            f"sweep.{key}",
+            key,
             lambda value: isinstance(value, bool),
             "must be true or false",
-            f"Use sweep.{key}=true.",
+            f"Use {key}=true.",
         )
-        for key in ("rerun", "fail_fast", "spread_jobs")
+        for key in ("sweep.rerun", "sweep.fail_fast", "sweep.spread_jobs", "trust")
     ),
 )
 
@@ -90,10 +125,28 @@ def broken_rules(config: DictConfig, below: str = "") -> list[str]:
         if check.key.startswith(below) and _present(config, check.key):
             value = OmegaConf.select(config, check.key)  # None where it is missing (`???`)
             if OmegaConf.is_config(value):
-                value = OmegaConf.to_container(value, resolve=True)
+                value = OmegaConf.to_container(value)
             if not check.test(value):
                 broken.append(f"`{check.key}` {check.rule}; got {value!r}. {check.fix}")
     return broken
+
+
+def unmeasured(config: DictConfig) -> list[str]:
+    """What is wrong with `optimized_metric`: it is of data that the run does not look at."""
+    metric = str(OmegaConf.select(config, "optimized_metric"))
+    if not metric.startswith(("val/", "test/")) or not _present(config, "trainer"):
+        return []
+    trainer, problem = config.trainer, None
+    if trainer.get(limit := f"limit_{metric.partition('/')[0]}_batches") == 0:
+        problem = f"trainer.{limit}=0"
+    elif metric.startswith("val/"):
+        every, epochs = trainer.get("check_val_every_n_epoch"), trainer.get("max_epochs")
+        if _is_integer(every, 1, float("inf")) and _is_integer(epochs, 1, every - 1):
+            problem = f"trainer.check_val_every_n_epoch={every} in {epochs} epochs"
+    if problem is None:
+        return []
+    rule = "`optimized_metric` must be a metric that the run measures"
+    return [f"{rule}; got {metric} with {problem}. Change one of them."]
 
 
 def check_config(config: DictConfig) -> None:
@@ -103,6 +156,12 @@ def check_config(config: DictConfig) -> None:
         UserError: naming every key whose value breaks its rule, the value, and a fix.
     """
     problems = broken_rules(config)
+    trainer = config.get("trainer") or {}
+    if trainer.get("max_epochs", 1) is None and trainer.get("max_steps", -1) == -1:
+        problems.append(
+            "`trainer.max_epochs` may be null where `trainer.max_steps` ends training; got null "
+            "and -1. Set one of them."
+        )
     resume, path = (OmegaConf.select(config, key) for key in ("resume", "ckpt_path"))
     if resume is not None and path is not None:
         problems.append(
@@ -116,6 +175,7 @@ def check_config(config: DictConfig) -> None:
             f"`ckpt_path` must be the path of an existing checkpoint; got {path}. Use for example "
             "ckpt_path=<run directory>/checkpoints/best.ckpt."
         )
+    problems += unmeasured(config)
     if _present(config, "model") and _present(config, "data"):
         # forecasts start from `num_inputs` frames, which windows of frames have too
         forecasts = _present(config, "model.num_inputs")

@@ -2,10 +2,12 @@
 
 import io
 import logging
+import sys
 import warnings
 from collections.abc import Mapping
 
 from omegaconf import DictConfig, OmegaConf
+from rich import box
 from rich.console import Console
 from rich.syntax import Syntax
 from rich.table import Table
@@ -20,12 +22,13 @@ NOISE = (
     ".*You requested to overfit but enabled.*",
     ".*in `overfit_batches` mode.*",
     ".*isinstance.treespec, LeafSpec.* is deprecated.*",
+    ".*`srun` command is available on your system but is not.*",
 )
 
 
 def quiet_third_party() -> None:
     """Leave Lightning's advertisements and hints out of the console; its warnings stay."""
-    for name in ("lightning.pytorch", "lightning.fabric", "numexpr"):  # PhiFlow's and blosc2's
+    for name in ("lightning.pytorch", "lightning.fabric", "numexpr"):  # blosc2's
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in NOISE:
         warnings.filterwarnings("ignore", message=message)
@@ -52,7 +55,8 @@ def duration(seconds: float) -> str:
 
 def table(columns: Mapping[str, Mapping[str, float | None]], heading: str) -> str:
     """Numbers by name, in columns with headings, as text; rows in order of appearance."""
-    drawn = Table(heading)
+    encoding = sys.stdout.encoding or "ascii"
+    drawn = Table(heading, box=box.HEAVY_HEAD if encoding.lower().startswith("utf") else box.ASCII)
     for column in columns:
         drawn.add_column(column, justify="right")
     for name in dict.fromkeys(name for numbers in columns.values() for name in numbers):

@@ -15,7 +15,7 @@ import torch
 
 LIBRARIES = (
     *("torch", "torchvision", "lightning", "torchmetrics", "hydra-core", "omegaconf", "numpy"),
-    *("wandb", "e2cnn", "mlxtend", "phiflow", "blosc2"),
+    *("wandb", "e2cnn", "mlxtend", "blosc2"),
 )
 
 

@@ -1,10 +1,11 @@
-"""Plain networks as files, which are written only when they give the same outputs."""
+"""Trained networks as files, which are written only when they give the same outputs."""
 
 import logging
 from collections.abc import Callable
 from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
+from textwrap import shorten
 from typing import NamedTuple
 
 import torch
@@ -13,6 +14,7 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from src.checks import check_choice
+from src.data.samples import first_loader
 from src.errors import UserError
 from src.files import write_bytes
 from src.models.components.export import export
@@ -24,62 +26,62 @@ TOLERANCE = 1e-5
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 
-def _write_torch(network: nn.Module, images: Tensor) -> bytes:
+NAMES = {"invariant": ("images", "logits")}  # of input and output in ONNX, by kind of output
+FRAMES = ("frames", "forecast")  # of other kinds
+
+
+def _free_axes(inputs: Tensor) -> tuple[int, ...]:
+    """Axes that may have another size than in the trace: samples, height and width."""
+    return (0, 2, 3) if inputs.dim() == 4 else (0,)
+
+
+def _write_pt2(network: nn.Module, inputs: Tensor, names: tuple[str, str]) -> bytes:
+    free = dict.fromkeys(_free_axes(inputs), torch.export.Dim.AUTO)
     buffer = BytesIO()
-    torch.save(network, buffer)
+    torch.export.save(torch.export.export(network, (inputs,), dynamic_shapes=(free,)), buffer)
     return buffer.getvalue()
 
 
-def _run_torch(data: bytes, images: Tensor) -> Tensor:
-    return torch.load(BytesIO(data), weights_only=False)(images)
+def _run_pt2(data: bytes, inputs: Tensor) -> Tensor:
+    return torch.export.load(BytesIO(data)).module()(inputs)
 
 
-def _write_pt2(network: nn.Module, images: Tensor) -> bytes:
-    free = dict.fromkeys((0, 2, 3), torch.export.Dim.AUTO)
-    buffer = BytesIO()
-    torch.export.save(torch.export.export(network, (images,), dynamic_shapes=(free,)), buffer)
-    return buffer.getvalue()
-
-
-def _run_pt2(data: bytes, images: Tensor) -> Tensor:
-    return torch.export.load(BytesIO(data)).module()(images)
-
-
-def _write_onnx(network: nn.Module, images: Tensor) -> bytes:
+def _write_onnx(network: nn.Module, inputs: Tensor, names: tuple[str, str]) -> bytes:
     for name in ("onnx_ir", "onnxscript"):
         logging.getLogger(name).setLevel(logging.WARNING)  # they log every simplification
+    axes = {0: "batch", 2: "height", 3: "width"}
     program = torch.onnx.export(
         network,
-        (images,),
+        (inputs,),
         dynamo=True,
-        dynamic_shapes=({0: "batch", 2: "height", 3: "width"},),
-        input_names=["images"],
-        output_names=["logits"],
+        dynamic_shapes=({axis: axes[axis] for axis in _free_axes(inputs)},),
+        input_names=names[:1],
+        output_names=names[1:],
         verbose=False,
     )
     return program.model_proto.SerializeToString()
 
 
-def _run_onnx(data: bytes, images: Tensor) -> Tensor:
+def _run_onnx(data: bytes, inputs: Tensor) -> Tensor:
     from onnxruntime import InferenceSession
 
     session = InferenceSession(data, providers=["CPUExecutionProvider"])
-    return torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
+    name = session.get_inputs()[0].name
+    return torch.from_numpy(session.run(None, {name: inputs.numpy()})[0])
 
 
 class Format(NamedTuple):
-    """A kind of file, for images of any number, height and width."""
+    """A kind of file, for inputs of any number, height and width that the network takes."""
 
     suffix: str
-    write: Callable[[nn.Module, Tensor], bytes]  # of a network and images to trace it with
-    run: Callable[[bytes, Tensor], Tensor]  # logits of images
+    write: Callable[[nn.Module, Tensor, tuple[str, str]], bytes]  # of inputs to trace it with
+    run: Callable[[bytes, Tensor], Tensor]  # outputs of inputs
     loading: str
 
 
 FORMATS = {
     "pt2": Format(".pt2", _write_pt2, _run_pt2, "torch.export.load(path).module()"),
     "onnx": Format(".onnx", _write_onnx, _run_onnx, "onnxruntime.InferenceSession(path)"),
-    "torch": Format(".pt", _write_torch, _run_torch, "torch.load(path, weights_only=False)"),
 }
 
 
@@ -108,28 +110,38 @@ def prepare_export(composed: DictConfig) -> Run:
 
 
 def run_export(run: Run, model: LightningModule, datamodule: LightningDataModule) -> None:
-    """Write the plain network of a model, when its file gives the model's logits.
+    """Write the network of a model in plain operations, when its file gives the model's outputs.
 
     On a batch of the split that the config names, the largest difference, relative to the largest
-    absolute logit or to 1 where that is larger, must be at most 1e-5.
+    absolute output or to 1 where that is larger, must be at most 1e-5.
 
     Raises:
-        UserError: when the outputs differ; nothing is written then.
+        UserError: when the network cannot be traced or the outputs differ; nothing is written then.
     """
     kind, path, split = FORMATS[run.config.format], run.config.out, run.config.split
     datamodule.prepare_data()
     datamodule.setup()
-    images = next(iter(getattr(datamodule, f"{split}_dataloader")()))[0]
+    batch = next(iter(first_loader(getattr(datamodule, f"{split}_dataloader")())))
+    inputs = model.network_inputs(batch)
     network = model.net.eval()
     with torch.no_grad():
-        data = kind.write(export(network), images.new_zeros(2, *images.shape[1:]))
-        expected = network(images)
+        expected = network(inputs)
+        names = NAMES.get(model.output_kind, FRAMES)
+        try:
+            data = kind.write(export(network), inputs.new_zeros(2, *inputs.shape[1:]), names)
+            outputs = kind.run(data, inputs)
+        except Exception as error:  # torch's own, of many kinds
+            raise UserError(
+                f"A network must be one that {run.config.format} can hold, without steps that "
+                f"depend on the values of tensors; {type(network).__name__} could not be written: "
+                f"{shorten(str(error), 600)} Change its forward, or use another format."
+            ) from error
         scale = max(1.0, expected.abs().max().item())
-        difference = (kind.run(data, images) - expected).abs().max().item() / scale
+        difference = (outputs - expected).abs().max().item() / scale
     if not difference <= TOLERANCE:
         raise UserError(
             f"An exported network must give the network's outputs to {TOLERANCE:g}; got a "
-            f"difference of {difference:.2g} on {len(images)} {split} images. Nothing "
+            f"difference of {difference:.2g} on {len(inputs)} {split} samples. Nothing "
             "was written. Teach src/models/components/export.py what the layers do."
         )
     write_bytes(path, data)
@@ -137,12 +149,14 @@ def run_export(run: Run, model: LightningModule, datamodule: LightningDataModule
         "task": run.config.task_name,
         "checkpoint": run.config.ckpt_path,
         "out": path,
-        "input_shape": list(images.shape[1:]),
+        "input_shape": list(inputs.shape[1:]),
         "mean": getattr(datamodule, "mean", None),
         "std": getattr(datamodule, "std", None),
-        "num_images": len(images),
+        "num_samples": len(inputs),
         "largest_difference": difference,
     }
-    text = "The outputs on %d %s images differ by at most %.1g from the network's."
-    log.info(text, len(images), split, difference)
+    if hasattr(model, "velocity_scale"):  # frames are divided by it, forecasts multiplied
+        run.summary["velocity_scale"] = model.velocity_scale.item()
+    text = "The outputs on %d %s samples differ by at most %.1g from the network's."
+    log.info(text, len(inputs), split, difference)
     log.info("Wrote %s. Load it with %s.", path, kind.loading)

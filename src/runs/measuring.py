@@ -16,6 +16,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from src.checks import check_choice, check_integer
 from src.data.samples import first_loader, first_samples, spread_samples
 from src.errors import UserError
+from src.files import check_writable, write_bytes
 from src.loggers.wandb_measures import update_wandb_run
 from src.measures import PathPoint, Reading, Subject
 from src.plots.measures import draw
@@ -37,14 +38,30 @@ from src.runs.run import Run, prepare_new_run
 
 log = logging.getLogger(__name__)
 
+PRECISION = "32-true"  # of all measures: differences between weights are lost in fewer digits
+
 
 class Job(NamedTuple):
     """One measure of one checkpoint, what it is taken with, and the hash of what it depends on."""
 
     stored: Stored
+    at: dict[str, float]  # its position
     name: str
     settings: dict[str, Any]
     fingerprint: str
+
+    @property
+    def result(self) -> tuple[Path, str]:
+        """What jobs of one result share: equal weights of one run, measured alike."""
+        return self.stored.run, self.fingerprint
+
+    def known(self) -> dict[str, Any] | None:
+        """The entry in the store, if it was measured before."""
+        return self.stored.store.find(self.stored.key, self.name, self.fingerprint)
+
+    def keep(self, entry: dict[str, Any]) -> None:
+        """Put an entry into the store."""
+        self.stored.store.add(self.stored.key, self.at, self.name, entry)
 
 
 class Measured:
@@ -54,7 +71,10 @@ class Measured:
         self.config = config
         self.module: LightningModule = build(config, "model")
         quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-        self.trainer = build(config, "trainer", **quiet)
+        self.trainer = build(config, "trainer", precision=PRECISION, **quiet)
+        if config.trainer.precision != PRECISION:
+            text = "Measured in precision %s; the run's is %s."
+            log.warning(text, PRECISION, config.trainer.precision)
         self.device = self.trainer.strategy.root_device
 
     @cached_property
@@ -103,40 +123,49 @@ def prepare_measuring(composed: DictConfig) -> Run:
 def run_measuring(run: Run) -> None:
     """Take every measure that the config names of every checkpoint that it names.
 
-    What was measured before with the same settings is left out. Each result is written at once,
-    so that the same command goes on where it was interrupted.
+    What was measured before with the same settings is left out, and what was measured of another
+    checkpoint of the run with the same weights is copied. Each result is written at once, so that
+    the same command goes on where it was interrupted.
     """
     config = run.config
     output_dir = None if config.output_dir is None else Path(str(config.output_dir))
     checkpoints = find_checkpoints(Path(str(config.ckpt_path)), output_dir)
     results: dict[str, dict[str, float]] = {str(stored.path): {} for stored in checkpoints}
     jobs, missing = _jobs(checkpoints, config), []
+    done: dict[tuple[Path, str], Job] = {}
     for job in jobs:
-        known = job.stored.store.find(job.stored.key, job.name, job.fingerprint)
+        known = job.known()
         if known is None or config.overwrite:
             missing.append(job)
         else:
+            done[job.result] = job
             results[str(job.stored.path)].update(known["values"])
+            _say_why_not(job, known["details"])
     run.summary |= {"task": config.task_name, "measures": len(jobs), "measured": 0}
     if len(missing) < len(jobs):
         log.info("%d of %d measures were taken before.", len(jobs) - len(missing), len(jobs))
+    for folder in {job.stored.store.folder for job in missing}:
+        check_writable(folder)
     measured: Measured | None = None
     bar = tqdm(missing, disable=not config.trainer.enable_progress_bar)
-    try:
-        with logging_redirect_tqdm(), bar:
-            for job in bar:
-                bar.set_description(f"{job.stored.key}: {job.name}")
+    run.when_interrupted = "What is measured is kept; the same command goes on with what is left."
+    with logging_redirect_tqdm(), bar:
+        for job in bar:
+            bar.set_description(f"{job.stored.key}: {job.name}")
+            if job.result in done:
+                values = _copy(done[job.result], job)
+            else:
                 checkpoint = load_checkpoint(job.stored.path)
                 needed = evaluation_config(config, checkpoint["config"])
                 if measured is None or measured.config != needed:
                     measured = Measured(needed)
                 measured.load(checkpoint, job.stored.path)
-                reading = _take(job, measured, position(checkpoint))
-                results[str(job.stored.path)].update(reading.values)
+                reading = _take(job, measured)
+                values = reading.values
+                _say_why_not(job, reading.details)
+                done[job.result] = job
                 run.summary["measured"] += 1
-    except KeyboardInterrupt:
-        log.warning("Interrupted. The same command goes on with what is left.")
-        raise
+            results[str(job.stored.path)].update(values)
     if config.update_wandb:
         for directory in dict.fromkeys(stored.run for stored in checkpoints):
             own = [stored for stored in checkpoints if stored.run == directory]
@@ -155,11 +184,12 @@ def _jobs(checkpoints: list[Stored], config: DictConfig) -> list[Job]:
     changes = [text for text in command_line() if text.startswith(("data", "model"))]
     measures, jobs = OmegaConf.to_container(config.measure, resolve=True), []
     for stored in checkpoints:
+        checkpoint = load_checkpoint(stored.path)
         for name, entry in measures.items():
             if stored.named or entry["checkpoint"] in (None, stored.path.name):
                 settings = {key: value for key, value in entry.items() if key != "checkpoint"}
-                mark = fingerprint({**settings, "changes": changes}, stored.path)
-                jobs.append(Job(stored, name, settings, mark))
+                mark = fingerprint({"measure": name, **settings, "changes": changes}, checkpoint)
+                jobs.append(Job(stored, position(checkpoint), name, settings, mark))
     if not jobs:
         asked = [f"measure.{n}.checkpoint={e.checkpoint}" for n, e in config.measure.items()]
         raise UserError(
@@ -169,7 +199,25 @@ def _jobs(checkpoints: list[Stored], config: DictConfig) -> list[Job]:
     return jobs
 
 
-def _take(job: Job, measured: Measured, at: dict[str, float]) -> Reading:
+def _say_why_not(job: Job, details: Mapping[str, Any]) -> None:
+    """Log why a measure has found nothing, where its details have a reason."""
+    if reason := details.get("reason"):
+        log.info("%s of %s: %s.", job.name, job.stored.key, reason.rstrip("."))
+
+
+def _copy(source: Job, job: Job) -> dict[str, float]:
+    """Keep the result of another checkpoint with the same weights for this one too."""
+    entry = source.known()
+    job.keep(entry)
+    pictures = [stored.picture(job.name) for stored in (source.stored, job.stored)]
+    for suffix in (".png", ".pdf"):
+        drawn, copy = (picture.with_suffix(suffix) for picture in pictures)
+        if drawn.is_file():
+            write_bytes(copy, drawn.read_bytes())
+    return entry["values"]
+
+
+def _take(job: Job, measured: Measured) -> Reading:
     """Take one measure of the checkpoint that is loaded, and keep it."""
     stored, entry = job.stored, measured.config.measure[job.name]
     started = time.monotonic()
@@ -191,8 +239,8 @@ def _take(job: Job, measured: Measured, at: dict[str, float]) -> Reading:
         "values": reading.values,
         "details": reading.details,
     }
-    stored.store.add(stored.key, at, job.name, kept)
-    figure = draw(job.name, reading, f"epoch {at['epochs_trained']:g} of {stored.run.name}")
+    job.keep(kept)
+    figure = draw(job.name, reading, f"epoch {job.at['epochs_trained']:g} of {stored.run.name}")
     if figure is not None:
         save_figure(figure, stored.picture(job.name))
     return reading

@@ -1,17 +1,17 @@
-"""Command-line overrides: keys of earlier versions, and changes of a config stored earlier."""
+"""Command-line overrides: read, written, and applied to a config that was stored earlier."""
 
 import re
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import wraps
-from pathlib import Path
+import shlex
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
+
+from src.runs.trust import checked
 
 # Where, or how loudly, a run goes. None of these, nor keys below them, changes what it computes
 # beyond the last digits.
@@ -19,52 +19,31 @@ CIRCUMSTANCES = (
     *("trainer.accelerator", "trainer.devices", "trainer.profiler"),
     *("trainer.enable_progress_bar", "trainer.log_every_n_steps"),
     *("data.num_workers", "paths.data_dir", "logger", "extras", "tags", "optimized_metric"),
+    "trust",
 )
-
-# Keys, and options of groups, of earlier versions (patterns), and what stands for them now.
-RENAMED = {
-    "sweep_name": "sweep.name",
-    "(rerun|fail_fast|spread_jobs)": r"sweep.\1",
-    r"measure\.(\w+)\.only": r"measure.\1.checkpoint",
-    "again": "overwrite",
-    "out": "output_dir",
-    "trainer=fsdp": "trainer=ddp",
-    "experiment=(cnn|e2cnn|gcnn|rsteer|rtrans)_smoke_rotation": (
-        r"experiment=rgcnn_smoke_rotation model=\1_smoke_paper"
-    ),
-}
-
-
-def refuse_renamed(main: Callable[..., Any]) -> Callable[..., Any]:
-    """Let an entry point end with one message where its command line has names of `RENAMED`.
-
-    To stand above `hydra.main`, which would only say that it does not know the key.
-    """
-
-    @wraps(main)
-    def checked(*arguments: Any) -> Any:
-        names = []
-        for override in sys.argv[1:]:
-            key, _, value = override.lstrip("+~").partition("=")
-            if key == "out" and Path(sys.argv[0]).stem == "export":
-                continue  # its file
-            names += [key, *(f"{key}={option}" for option in re.findall(r"\w+", value))]
-        messages = [
-            f"`{name}` is of an earlier version. Use `{match.expand(new)}`."
-            for name in names
-            for old, new in RENAMED.items()
-            if (match := re.fullmatch(old, name))
-        ]
-        if messages:
-            sys.exit("\n".join(messages))
-        return main(*arguments)
-
-    return checked
 
 
 def command_line() -> list[str]:
     """Overrides that this job was started with, as typed."""
     return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+
+
+def override_text(key: str, value: Any) -> str:
+    """`key=value` as Hydra reads it back: text is quoted where it would be read otherwise."""
+    if value is None or isinstance(value, bool):
+        return f"{key}={'null' if value is None else str(value).lower()}"
+    if not isinstance(value, str):
+        return f"{key}={value!r}"
+    reserved = value.lower() in ("null", "true", "false", "nan", "inf")
+    if re.fullmatch(r"[A-Za-z_/.][\w/.-]*", value, re.ASCII) and not reserved:
+        return f"{key}={value}"
+    return f"{key}={QuotedString(value, Quote.single).with_quotes()}"
+
+
+def shell_command(script: str, **values: Any) -> str:
+    """A line for a shell that runs an entry point with values of config keys, such as `resume`."""
+    texts = (override_text(key, str(value)) for key, value in values.items())
+    return shlex.join(["python", f"src/{script}.py", *texts])
 
 
 def in_sweep() -> bool:
@@ -117,22 +96,26 @@ def flatten(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 def stored_config(config: DictConfig) -> dict[str, Any]:
     """The parts of a resolved config that a checkpoint needs to be rebuilt elsewhere."""
     plain = OmegaConf.to_container(config)
-    return {key: plain[key] for key in ("model", "data", "seed", "paths", "task_name")}
+    precision = {"trainer": {"precision": plain["trainer"].get("precision")}}
+    return {key: plain[key] for key in ("model", "data", "seed", "paths", "task_name")} | precision
 
 
 def evaluation_config(composed: DictConfig, stored: dict[str, Any]) -> DictConfig:
-    """Network, data and seed as the checkpoint has them, then the command line's overrides.
+    """Network, data, seed and precision as the checkpoint has them, then the overrides typed.
 
     A group choice (`model=gcnn`) replaces the whole group, a value (`data.batch_size=100`) only
     itself. Data are looked for in this machine's `paths.data_dir`. `stored` is what
-    `stored_config` put into the checkpoint.
+    `stored_config` put into the checkpoint; what is used of it is `checked`.
     """
-    config = OmegaConf.create(OmegaConf.to_container(composed, resolve=True))
-    here = relocate(stored, stored["paths"]["data_dir"], config.paths.data_dir)
+    config = OmegaConf.create(OmegaConf.to_container(composed))
+    here = relocate(stored, stored["paths"]["data_dir"], composed.paths.data_dir)
     overrides = parse_overrides(command_line())
     chosen = {o.key_or_group for o in overrides if chooses_option(o)}
     for key in {"model", "data", "seed"} - chosen:
-        set_value(config, key, here[key])
+        set_value(config, key, checked(here[key], composed.get("trust", False), key))
+    if precision := here.get("trainer", {}).get("precision"):
+        set_value(config, "trainer.precision", checked(precision, False, "trainer.precision"))
+    config = OmegaConf.create(OmegaConf.to_container(config, resolve=True))
     for key in (o.key_or_group for o in overrides if not chooses_option(o)):
         set_value(config, key, OmegaConf.select(composed, key))
     return config

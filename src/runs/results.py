@@ -2,11 +2,12 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from lightning import LightningDataModule, LightningModule, Trainer
+from lightning import Callback, LightningDataModule, LightningModule, Trainer
 
+from src.callbacks.stopping import out_of_time
 from src.errors import UserError
 from src.files import BEST, CHECKPOINTS
 from src.models.components.widths import count_parameters
@@ -17,13 +18,22 @@ from src.runs.run import Run
 
 log = logging.getLogger(__name__)
 
+SYMMETRY = ("dynamics/equivariance_error", "dynamics/relaxed_weight_error")  # shown with scores
+
 
 def tested_metrics(
     trainer: Trainer, model: LightningModule, datamodule: LightningDataModule
 ) -> dict[str, float]:
     """Metrics of all test loaders together, of the weights as they stand."""
-    per_loader = trainer.test(model, datamodule=datamodule, verbose=False)
+    per_loader = trainer.test(model, datamodule=datamodule, verbose=False, weights_only=True)
     return {name: value for metrics in per_loader for name, value in metrics.items()}
+
+
+def training_status(trainer: Trainer, callbacks: Iterable[Callback]) -> str:
+    """How training ended: `finished`, `interrupted` by a time limit, or `pruned` by a callback."""
+    if any(getattr(callback, "pruned", False) for callback in callbacks):
+        return "pruned"
+    return "interrupted" if out_of_time(trainer) else "finished"
 
 
 def run_test(
@@ -39,22 +49,27 @@ def run_test(
 def summarise(run: Run, trainer: Trainer, tested: dict[str, float]) -> None:
     """Add to the run's summary what it reached, and log it as a table."""
     kept = trainer.checkpoint_callback
+    measured = [getattr(callback, "start_values", {}) for callback in trainer.callbacks]
+    start = {name: value for values in measured for name, value in values.items()}
     epochs, columns = {"last": {}, "best": {}}, {}
+    if start.keys() & set(SYMMETRY):
+        columns["start"] = start
     for which in epochs:
         found = getattr(kept, which, {})
         if found and (which == "last" or kept.best_model_path):
-            trained, metrics = found["epoch"] + 1, found["metrics"]
+            trained, metrics = found["epochs_trained"], found["metrics"]
             epochs[which] = {"epochs_trained": trained, "metrics": metrics}
-            columns[f"{which} epoch ({trained})"] = metrics | (tested if which == "best" else {})
-    if not epochs["best"]:
+            heading = f"{which} epoch ({trained:.4g})"
+            columns[heading] = metrics | (tested if which == "best" else {})
+    run.seconds_before = getattr(kept, "seconds_before", 0.0)
+    if tested and not epochs["best"]:
         columns["final weights"] = tested
-    measured_at_start = [getattr(callback, "start_values", {}) for callback in trainer.callbacks]
     run.summary |= {
         "task": run.config.task_name,
         "seed": run.config.seed,
-        "epochs": trainer.current_epoch,
+        "epochs": epochs["last"].get("epochs_trained", trainer.current_epoch),
         "steps": trainer.global_step,
-        "start": {name: value for values in measured_at_start for name, value in values.items()},
+        "start": start,
         **epochs,
         "best_checkpoint": str(Path(CHECKPOINTS) / BEST) if epochs["best"] else None,
         "test": tested,
@@ -63,7 +78,7 @@ def summarise(run: Run, trainer: Trainer, tested: dict[str, float]) -> None:
 
 
 def log_results(run: Run, columns: Mapping[str, Mapping[str, float]]) -> None:
-    """Log a table of metrics and where the run is.
+    """Log a table of scores and symmetry figures, each named once, and where the run is.
 
     Of metrics that are numbered, such as `test/rmse/01` to `test/rmse/20`, the table has the first
     and the last.
@@ -76,6 +91,7 @@ def log_results(run: Run, columns: Mapping[str, Mapping[str, float]]) -> None:
             series[stem].append((int(last), name))
     names -= {name for members in series.values() for _, name in sorted(members)[1:-1]}
     shown = [n for split in SPLITS for n in sorted(names) if n.startswith(f"{split}/")]
+    shown += [name for name in SYMMETRY if name in names]
     columns = {
         heading: {name: metrics.get(name) for name in shown} for heading, metrics in columns.items()
     }
@@ -122,6 +138,7 @@ def run_evaluation(
         "checkpoint": run.config.ckpt_path,
         "split": split,
         "num_parameters": count_parameters(model),
+        "precision": trainer.precision,
         "metrics": metrics,
     }
     log_results(run, {"checkpoint": metrics})

@@ -25,6 +25,7 @@ from src.runs.overrides import (
     relocate,
     set_value,
 )
+from src.runs.trust import checked
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +63,13 @@ def taken(directory: Path) -> Iterator[None]:
 
 
 def _read_yaml(path: Path) -> Any:
-    return yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else []
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else []
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"A file of a run must be YAML of plain values; {path} is not: {error}. Mend it, or "
+            "start a new run without `resume`."
+        ) from error
 
 
 def resumed_config(composed: DictConfig) -> DictConfig:
@@ -72,7 +79,8 @@ def resumed_config(composed: DictConfig) -> DictConfig:
     the paths below the run directory moved to where that now is.
 
     Raises:
-        UserError: when the command line asks for what would make it another run.
+        UserError: when the command line asks for what would make it another run, or the stored
+            config is not `checked`.
     """
     directory = Path(composed.resume).resolve()
     if Path(composed.paths.output_dir).resolve() != directory:
@@ -82,7 +90,8 @@ def resumed_config(composed: DictConfig) -> DictConfig:
         )
     latest = directory / files.RESUMED_CONFIG
     plain = _read_yaml(latest if latest.is_file() else directory / files.RUN_CONFIG)
-    stored = OmegaConf.create(relocate(plain, plain["paths"]["output_dir"], str(directory)))
+    plain = relocate(plain, plain["paths"]["output_dir"], str(directory))
+    stored = OmegaConf.create(checked(plain, composed.get("trust", False)))
     typed_before = _read_yaml(directory / files.OVERRIDES_FILE)
     before = {o.input_line for o in parse_overrides(typed_before)}
     for override in parse_overrides(command_line()):
@@ -118,7 +127,7 @@ def continued_config(composed: DictConfig, directory: Path) -> DictConfig:
 
     It is the composed one, which has the hash of the stored one, with the seed that the run drew.
     """
-    composed.seed = _read_yaml(directory / files.RUN_CONFIG)["seed"]
+    composed.seed = checked(_read_yaml(directory / files.RUN_CONFIG)["seed"], False, "seed")
     config = OmegaConf.create(OmegaConf.to_container(composed, resolve=True))
     set_value(config, "resume", str(directory))
     return config
@@ -140,6 +149,27 @@ def record_resume(directory: Path, config: DictConfig, environment: dict[str, An
     files.write_yaml(directory / files.RESUMES_FILE, [*earlier, entry])
 
 
+def finished_summary(directory: Path, config: DictConfig) -> dict[str, Any] | None:
+    """The summary of a run that has done all that the config asks for; None of another one."""
+    last, summary = directory / files.CHECKPOINTS / files.LAST, directory / files.SUMMARY_FILE
+    if not (last.is_file() and summary.is_file()):
+        return None
+    reached = json.loads(summary.read_text(encoding="utf-8"))
+    if reached.get("status") != "finished" or not _is_trained(load_checkpoint(last), config):
+        return None
+    log.info("Nothing to do: the run has finished, with the results in %s", summary)
+    return reached
+
+
+def _is_trained(checkpoint: dict[str, Any], config: DictConfig) -> bool:
+    """Whether training has reached its end, or ended early for good."""
+    kept = checkpoint.get("callbacks", {}).get("BestAndLastCheckpoint", {})
+    steps = config.trainer.get("max_steps", -1)
+    steps_done = 0 <= steps <= checkpoint["global_step"]
+    epochs_done = checkpoint["epoch"] + 1 == config.trainer.max_epochs
+    return epochs_done or steps_done or kept.get("stopped", False)
+
+
 def rewind(directory: Path, config: DictConfig) -> Path | None:
     """Take a run back to its last checkpoint; None when it was killed before the first one.
 
@@ -153,19 +183,20 @@ def rewind(directory: Path, config: DictConfig) -> Path | None:
     if path.is_file():
         checkpoint = load_checkpoint(path)
         epochs, step = checkpoint["epoch"] + 1, checkpoint["global_step"]
-        if wanted < epochs:
+        if wanted is not None and wanted < epochs:
             raise UserError(
                 f"`trainer.max_epochs` must be at least the {epochs} epochs that the resumed run "
                 f"has trained; got {wanted}. Use trainer.max_epochs={epochs} or more."
             )
-        if wanted == epochs:
-            log.info("All %d epochs are trained already; the best network is tested again.", epochs)
+        if _is_trained(checkpoint, config):
+            log.info("Training ended after %d epochs; the best network is tested again.", epochs)
         else:
-            log.info("Continuing after epoch %d of %d.", epochs, wanted)
+            of = "" if wanted is None else f" of {wanted}"
+            log.info("Continuing after epoch %d%s.", epochs, of)
         planned = _read_yaml(directory / files.RUN_CONFIG)["trainer"]["max_epochs"]
         if wanted != planned:
-            text = "The run was started for %d epochs: from here on schedules over the whole run "
-            log.info(text + "are ones of %d epochs.", planned, wanted)
+            text = "The run was started for %s epochs: from here on schedules over the whole run "
+            log.info(text + "are ones of %s epochs.", planned, wanted)
     else:
         log.info("The run has no checkpoint yet; it starts again.")
     if rank_zero_only.rank == 0:

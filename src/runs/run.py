@@ -4,11 +4,12 @@ import logging
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from lightning import LightningModule, Trainer
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import Logger
@@ -16,17 +17,25 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig, OmegaConf
 
 from src import files
-from src.errors import user_error
+from src.errors import unwrapped, user_error
 from src.models.components.widths import count_parameters
 from src.runs.building import build_group
 from src.runs.checkpoints import load_checkpoint
 from src.runs.config_checks import check_config
 from src.runs.console import apply_extras, quiet_third_party
+from src.runs.entry_points import INTERRUPTED
 from src.runs.environment import describe_environment
-from src.runs.overrides import command_line, evaluation_config, in_sweep
-from src.runs.processes import check_processes, quiet_other_processes
+from src.runs.overrides import command_line, evaluation_config, in_sweep, shell_command
+from src.runs.processes import check_processes, keep_freed_memory, quiet_other_processes
 from src.runs.resolvers import is_run_directory
-from src.runs.resume import continued_config, record_resume, resumed_config, rewind, taken
+from src.runs.resume import (
+    continued_config,
+    finished_summary,
+    record_resume,
+    resumed_config,
+    rewind,
+    taken,
+)
 from src.seeding import seed_run
 
 log = logging.getLogger(__name__)
@@ -44,11 +53,14 @@ class Run:
     loggers: list[Logger] = field(default_factory=list)
     summary: dict[str, Any] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
+    seconds_before: float = 0.0  # of earlier starts, up to the checkpoint that is continued
+    is_complete: bool = False  # an earlier start did it all, and wrote `summary`
+    when_interrupted: str = "The same command starts it again."
 
     @property
     def seconds(self) -> float:
-        """Wall time so far, of this start of the run."""
-        return round(time.monotonic() - self.started, 3)
+        """Wall time so far."""
+        return round(self.seconds_before + time.monotonic() - self.started, 3)
 
     def start_logging(self, trainer: Trainer, model: LightningModule) -> None:
         """Log the network's size; build the loggers, after all that may fail, with the config."""
@@ -63,17 +75,22 @@ class Run:
             self.summary["degrees_of_freedom"] = freedom
             reached, plain = (sum(counts) for counts in zip(*freedom.values()))
             log.info("Its kernels can reach %s of %s dimensions.", f"{reached:,}", f"{plain:,}")
+        if hasattr(model, "check_optimizer"):
+            model.check_optimizer()
         if trainer.fast_dev_run:
             return
         self.loggers.extend(build_group(self.config, "logger"))
-        trainer.loggers = self.loggers
         parameters = OmegaConf.to_container(self.config) | {"num_parameters": number}
         for logger in self.loggers:
             logger.log_hyperparams(parameters)
+        self.loggers[:] = [each for each in self.loggers if not getattr(each, "lost", False)]
+        trainer.loggers = self.loggers
 
     def close(self, status: str) -> None:
         """Close every logger, also when one of them fails to, and write `summary.json`."""
-        outcome = "success" if status == "finished" else "failed"
+        if self.is_complete:
+            return
+        outcome = "success" if status in ("finished", "pruned") else "failed"
         for logger in self.loggers:
             for method, arguments in (("finalize", [outcome]), ("finish", [])):
                 try:
@@ -88,7 +105,8 @@ class Run:
 def prepare_training(composed: DictConfig) -> Run:
     """Seed a new run, or take a resumed one back to its last checkpoint; write its config.
 
-    A job of a sweep whose directory holds a run continues it.
+    A job of a sweep whose directory holds a run continues it. A run that has finished is left as
+    it is.
     """
     directory = Path(composed.paths.output_dir)
     if composed.resume is not None:
@@ -97,6 +115,8 @@ def prepare_training(composed: DictConfig) -> Run:
         config = continued_config(composed, directory)
     else:
         return prepare_new_run(composed)
+    if (reached := finished_summary(directory, config)) is not None:
+        return Run(config, directory, summary=reached, is_complete=True)
     seed_run(config.seed)
     checkpoint = rewind(directory, config)
     if rank_zero_only.rank == 0:
@@ -138,39 +158,67 @@ def open_run(composed: DictConfig, prepare: Callable[[DictConfig], Run]) -> Iter
     """
     quiet_third_party()
     quiet_other_processes()
+    keep_freed_memory()
     resumed = composed.get("resume")
-    resumes = isinstance(resumed, str) and is_run_directory(resumed) and rank_zero_only.rank == 0
-    with reported_errors(), taken(Path(resumed)) if resumes else nullcontext():
-        check_config(composed)
-        check_processes(composed)
-        run = prepare(composed)
+    first = rank_zero_only.rank == 0
+    resumes = first and resumed is not None and is_run_directory(resumed)
+    with reported_errors(composed), taken(Path(str(resumed))) if resumes else nullcontext():
+        with leaving_nothing(composed):
+            check_config(composed)
+            check_processes(composed)
+            run = prepare(composed)
         apply_extras(run.config)
         status = "interrupted"
         try:
             yield run
-            status = "finished"
+            status = run.summary.get("status", "finished")
         except Exception as error:
             status = "failed"
-            run.summary["error"] = str(user_error(error) or f"{type(error).__name__}: {error}")
+            message = user_error(error, run.config)
+            run.summary["error"] = str(message or f"{type(error).__name__}: {error}")
             raise
+        except KeyboardInterrupt:
+            raise SystemExit(INTERRUPTED) from None
         except SIGTERMException:
             raise SystemExit(SIGTERM_STATUS) from None  # Lightning would exit with 0
         finally:
-            if status == "interrupted" and (run.directory / files.CHECKPOINTS).is_dir():
-                log.warning("Interrupted. Continue with: src/train.py resume=%s", run.directory)
+            if status == "interrupted":
+                going_on = f"Continue with: {shell_command('train', resume=run.directory)}"
+                resumable = (run.directory / files.CHECKPOINTS).is_dir()
+                log.warning("Interrupted. %s", going_on if resumable else run.when_interrupted)
             run.close(status)
 
 
 @contextmanager
-def reported_errors() -> Iterator[None]:
+def leaving_nothing(config: DictConfig) -> Iterator[None]:
+    """Within it, let an error that a user can mend leave no new run directory behind."""
+    try:
+        yield
+    except Exception as error:
+        alone = HydraConfig.initialized() and not in_sweep()
+        if alone and user_error(error, config) is not None:
+            hydra, top = HydraConfig.get(), Path(config.paths.log_dir)
+            folder = Path(hydra.runtime.output_dir)
+            log_file = folder / f"{hydra.job.name}.log"
+            if folder.is_dir() and list(folder.iterdir()) == [log_file]:
+                log_file.unlink()
+                with suppress(OSError):  # until one is not empty
+                    for place in (folder, *folder.parents):
+                        if place == folder or top in place.parents:
+                            place.rmdir()
+        raise
+
+
+@contextmanager
+def reported_errors(config: DictConfig | None = None) -> Iterator[None]:
     """Turn an error that a user can mend into its message; put the traceback into the log."""
     try:
         yield
     except Exception as error:
         logging.getLogger("file_only").exception("The run failed.")
-        message = user_error(error)
+        message = user_error(error, config)
         if in_sweep():
             log.error("This job failed: %s", message or repr(error))
         if message is None or message is error:
             raise
-        raise message from error
+        raise message from unwrapped(error)

@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 
 from src.files import write_text, write_yaml
 from src.plots.style import save_figure
-from src.searches.space import override_text
+from src.runs.overrides import override_text
 
 log = logging.getLogger(__name__)
 

@@ -18,9 +18,15 @@ from optuna.trial import TrialState
 from src.callbacks.study import ReportToStudy
 from src.checks import wrong
 from src.errors import UserError, user_error
-from src.runs.overrides import command_line, flatten, is_below, parse_overrides
+from src.runs.overrides import (
+    command_line,
+    flatten,
+    is_below,
+    override_text,
+    parse_overrides,
+)
 from src.searches.report import best_trial, report, write_tables
-from src.searches.space import override_text, read_space
+from src.searches.space import read_space
 from src.searches.study import DIRECTIONS, Claim, SharedStudy
 from src.sweeps.devices import release_memory, spread
 from src.sweeps.names import NOT_OF_THE_JOB

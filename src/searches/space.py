@@ -1,12 +1,10 @@
-"""The values that a search tries: read from the config, and written as overrides."""
+"""The values that a search tries, as the config has them."""
 
-import re
 import warnings
 from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from hydra.core.override_parser.types import Quote, QuotedString
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
@@ -22,18 +20,6 @@ TYPES = {
     "int": (IntDistribution, "{type: int, low: 8, high: 32, step: 8}"),
     "categorical": (CategoricalDistribution, "{type: categorical, choices: [c4, c8]}"),
 }
-
-
-def override_text(key: str, value: Any) -> str:
-    """`key=value` as Hydra reads it back: text is quoted where it would be read otherwise."""
-    if value is None or isinstance(value, bool):
-        return f"{key}={'null' if value is None else str(value).lower()}"
-    if not isinstance(value, str):
-        return f"{key}={value!r}"
-    reserved = value.lower() in ("null", "true", "false", "nan", "inf")
-    if re.fullmatch(r"[A-Za-z_/.][\w/.-]*", value) and not reserved:
-        return f"{key}={value}"
-    return f"{key}={QuotedString(value, Quote.single).with_quotes()}"
 
 
 def read_space(

@@ -1,6 +1,7 @@
 """Shares a machine's GPUs and cores among the jobs of a sweep that run at once."""
 
 import gc
+import multiprocessing
 import os
 
 import torch
@@ -59,6 +60,16 @@ def share_cores() -> None:
     jobs = jobs_at_once(HydraConfig.get(), cores)
     if jobs > 1:
         torch.set_num_threads(min(torch.get_num_threads(), max(1, cores // jobs)))
+
+
+def start_workers_as_usual() -> None:
+    """Let data loaders start their workers in the way of this system, also in joblib's processes.
+
+    Loky makes its own way the default there, which lacks what a forked worker has.
+    """
+    usual = multiprocessing.get_all_start_methods()  # the default first
+    if multiprocessing.get_start_method() not in usual:
+        multiprocessing.set_start_method(usual[0], force=True)
 
 
 def release_memory() -> None:

@@ -23,7 +23,13 @@ from src.runs.overrides import in_sweep
 from src.runs.results import optimized_value
 from src.runs.resume import RunTaken, taken
 from src.runs.run import Run, reported_errors
-from src.sweeps.devices import check_one_device, release_memory, share_cores, spread
+from src.sweeps.devices import (
+    check_one_device,
+    release_memory,
+    share_cores,
+    spread,
+    start_workers_as_usual,
+)
 from src.sweeps.report import Job, read_records
 
 log = logging.getLogger(__name__)
@@ -88,8 +94,10 @@ def _take_up(job: Job, config: DictConfig, train: Train) -> tuple[str, float | N
             log.info("Skipped: finished already, in %s", job.directory)
             return "skipped", optimized_value(Run(config, job.directory, summary=summary))
     share_cores()
+    start_workers_as_usual()
     spread(config, job.number)
-    return "finished", train(config)
+    value = train(config)
+    return _read_summary(job.directory).get("status", "finished"), value
 
 
 def _read_summary(directory: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ Records are files, because jobs may run on other machines.
 import json
 import logging
 import os
+import shlex
 import shutil
 import sys
 from collections import Counter
@@ -27,7 +28,8 @@ log = logging.getLogger(__name__)
 
 ROOT = Path(__file__).resolve().parents[2]
 # A record is first "running": the word stays when the process of the job is killed.
-STATUSES = ("finished", "skipped", "failed", "running elsewhere", "not started", "running")
+STATUSES = ("finished", "skipped", "failed", "interrupted", "running elsewhere", "not started")
+STATUSES += ("running",)
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,8 @@ class SweepReport(Callback):
         counts.update(job["status"] for job in jobs)
         words = [f"{counts[status]} {status}" for status in STATUSES if status in counts]
         log.info("Sweep: %s. Folder: %s", ", ".join(words), sweep)
+        if counts["finished"] + counts["skipped"]:
+            log.info("Report: %s", shlex.join(["python", "src/report.py", str(sweep)]))
         lines = [
             f"  job {job['job']}, {' '.join(job['overrides'])}: {job['status']}"
             + (f": {job['error']}" if job["error"] else "")

@@ -11,9 +11,8 @@ from src.callbacks.checkpoints import (
     AtomicCheckpointIO,
     BestAndLastCheckpoint,
     StoredConfig,
-    WeightPath,
 )
-from tests.helpers.tiny import TinyData, TinyModule, TinyNetwork
+from tests.helpers.walking import Walking, weight_of
 
 NAN = float("nan")
 
@@ -98,14 +97,12 @@ def test_a_resumed_run_keeps_the_old_best(fit, tmp_path, first_epoch, before, af
 
 
 def test_arguments_are_checked(fit):
-    for make, options, match in (
-        (BestAndLastCheckpoint, {"first_epoch": -1}, "`first_epoch` must be .*0; got -1"),
-        (BestAndLastCheckpoint, {"mode": "best"}, "`mode` must be one of max, min; got 'best'"),
-        (WeightPath, {"every_n_epochs": 0}, "`every_n_epochs` must be .* at least 1; got 0"),
-        (WeightPath, {"steps": [3, 0]}, "`steps` must be an integer of at least 1; got 0"),
+    for options, match in (
+        ({"first_epoch": -1}, "`first_epoch` must be .*0; got -1"),
+        ({"mode": "best"}, "`mode` must be one of max, min; got 'best'"),
     ):
         with pytest.raises(ValueError, match=match):
-            make("checkpoints", **options)
+            BestAndLastCheckpoint("checkpoints", **options)
     with pytest.raises(ValueError, match=r"must name a logged metric; got 'val/acc'.*val/score"):
         fit([0.1], monitor="val/acc")
 
@@ -120,36 +117,65 @@ def test_a_kill_while_saving_leaves_the_old_checkpoint(tmp_path, monkeypatch):
     assert [path.name for path in path.parent.iterdir()] == ["a.ckpt"]
 
 
-class Remembering(TinyModule):
-    def __init__(self):
-        super().__init__(TinyNetwork("c4"))
-        self.seen = {}
+# Options, steps of the best weights, and of the last ones where those are validated.
+WALKS = {
+    "each epoch": ({}, 4, 16),
+    "every second epoch": ({"check_val_every_n_epoch": 2, "max_epochs": 3}, 8, None),
+    "twice an epoch": ({"val_check_interval": 2}, 4, 16),
+    "three quarters": ({"val_check_interval": 3}, 3, None),
+    "in steps": ({"check_val_every_n_epoch": None, "val_check_interval": 7}, 7, None),
+    "in steps, later": ({"check_val_every_n_epoch": None, "val_check_interval": 9}, 9, None),
+    "gradients of three batches": ({"accumulate_grad_batches": 3, "val_check_interval": 1}, 7, 8),
+    "until a step": ({"max_steps": 6, "val_check_interval": 3}, 3, None),
+    "steps alone": ({"max_steps": 6, "max_epochs": None, "val_check_interval": 1}, 5, 6),
+    "part of the validation": ({"limit_val_batches": 0.5, "max_epochs": 1}, 4, 4),
+}
 
-    def on_train_batch_end(self, *_):
-        state = {name: tensor.clone() for name, tensor in self.state_dict().items()}
-        self.seen[self.trainer.global_step] = state
 
-    on_train_start = on_train_batch_end
+@pytest.mark.parametrize("name", WALKS)
+def test_scores_are_of_the_weights_that_are_kept(walk, tmp_path, name):
+    """Whenever validation comes; what was not validated has no score."""
+    options, best, validated = WALKS[name]
+    kept, trainer = walk(**options)
+    accumulates = "accumulate_grad_batches" in options  # 2 steps an epoch, the second of one batch
+    per_epoch = 2 if accumulates else 4
+    for which, record in (("best", kept.best), ("last", kept.last)):
+        checkpoint = torch.load(tmp_path / f"{which}.ckpt", weights_only=True)
+        weight = checkpoint["state_dict"]["net.weight"].item()
+        assert record["step"] == checkpoint["global_step"]
+        assert record["epochs_trained"] == checkpoint["epochs_trained"]
+        assert accumulates or weight == record["step"] == 4 * record["epochs_trained"]
+        score = record["metrics"].get("val/score")
+        expected = pytest.approx(-abs(weight - 5), abs=1e-6)
+        assert score == (expected if which == "best" or validated else None)
+    assert kept.best["step"] == best
+    assert kept.last["step"] == trainer.global_step == (validated or trainer.global_step)
+    assert "train/loss" in kept.last["metrics"]
+    assert ("train/loss" in kept.best["metrics"]) == (kept.best["step"] % per_epoch == 0)
 
-    def on_save_checkpoint(self, checkpoint):
-        checkpoint["relaxation"] = {"blocks.1": 0.5}
+
+def test_the_best_checkpoint_is_the_one_that_the_last_one_speaks_of(walk, tmp_path, monkeypatch):
+    """However a run is killed: a better one of an epoch that will be repeated is left out."""
+
+    class Killed(Walking):
+        def on_train_batch_start(self, batch, batch_idx):
+            super().on_train_batch_start(batch, batch_idx)
+            if self.trainer.global_step == 6:
+                raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit):
+        walk(module=Killed(), val_check_interval=1)
+    assert weight_of(tmp_path / "best.ckpt") == weight_of(tmp_path / "last.ckpt") == 4
+    assert (tmp_path / "best_5.new").is_file()
+    kept, _ = walk(resume=True, limit_val_batches=0)
+    assert weight_of(tmp_path / "best.ckpt") == kept.best["step"] == 4
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best.ckpt", "last.ckpt"]
 
 
-@pytest.mark.parametrize("fast", [False, True])
-def test_weights_are_kept_at_the_start_every_k_epochs_at_steps_and_the_end(
-    make_trainer, tmp_path, fast
-):
-    module, callback = Remembering(), WeightPath(str(tmp_path), every_n_epochs=2, steps=[1, 6, 7])
-    options = {"logger": False, "max_epochs": 3, "fast_dev_run": fast}
-    trainer = make_trainer([callback, StoredConfig({"seed": 0})], **options)
-    trainer.fit(module, datamodule=TinyData())
-    expected = {} if fast else {0: 0.0, 1: 1 / 3, 6: 2.0, 7: 2 + 1 / 3, 9: 3.0}  # 3 steps an epoch
-    files = sorted((tmp_path / "path").glob("*"))
-    assert [file.name for file in files] == [f"step_{step:08d}.ckpt" for step in expected]
-    for (step, epochs), file in zip(expected.items(), files):
-        checkpoint = torch.load(file, weights_only=True)
-        names = ("global_step", "epochs_trained", "config", "relaxation")
-        expected = [step, pytest.approx(epochs), {"seed": 0}, {"blocks.1": 0.5}]
-        assert [checkpoint[name] for name in names] == expected
-        state = module.seen[step]
-        assert all(torch.equal(t, state[name]) for name, t in checkpoint["state_dict"].items())
+def test_the_time_of_all_starts_is_known(walk, monkeypatch):
+    clock = Mock(side_effect=range(0, 10_000, 10))
+    monkeypatch.setattr("src.callbacks.checkpoints.time", Mock(monotonic=clock))
+    first, _ = walk(max_epochs=1)
+    second, _ = walk(max_epochs=2, resume=True)
+    third, _ = walk(max_epochs=3, resume=True)
+    assert first.seconds_before == 0 < second.seconds_before < third.seconds_before

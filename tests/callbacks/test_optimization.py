@@ -1,11 +1,12 @@
 import time
-from itertools import islice
+from itertools import islice, pairwise
 
 import pytest
 import torch
 from torch.nn.utils import clip_grad_norm_
 
 from src.callbacks import OptimizationDynamics
+from src.measures import update_ratio
 from tests.helpers.tiny import TinyData, TinyModule, TinyNetwork, dynamics_rows
 
 NAMES = ["grad_norm", "learning_rate", "step_time", "update_ratio"]
@@ -118,3 +119,20 @@ def test_interval_of_measured_steps(make_trainer, tmp_path):
 
     with pytest.raises(ValueError, match="`every_n_steps` must be an integer of at least 1; got 0"):
         OptimizationDynamics(every_n_steps=0)
+
+
+def test_a_step_that_evaluates_a_batch_several_times_counts_once(make_trainer, tmp_path):
+    """As of L-BFGS: its update is from before the first evaluation to after the last."""
+    weights = []
+
+    class Noted(TinyModule):
+        def on_train_batch_start(self, *_):
+            weights.append([p.detach().clone() for p in self.parameters()])
+
+        on_train_end = on_train_batch_start
+
+    module = Noted(TinyNetwork(), torch.optim.LBFGS, lr=0.01)
+    make_trainer([OptimizationDynamics()], max_epochs=1).fit(module, datamodule=TinyData())
+    (row,) = dynamics_rows(tmp_path, "update_ratio")
+    ratios = [update_ratio(before, after) for before, after in pairwise(weights)]
+    assert row["dynamics/update_ratio"] == pytest.approx(sum(ratios).item() / 3, rel=1e-5)

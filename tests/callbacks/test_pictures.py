@@ -54,6 +54,7 @@ def test_weights_at_the_start_and_the_end(make_trainer, tmp_path, loggers):
         assert board_steps(loggers[1], f"images/{name}") == [0, 5]
         start, end = (tmp_path / "images" / f"{name}_{time}.png" for time in ("start", "end"))
         assert start.read_bytes()[:4] == end.read_bytes()[:4] == b"\x89PNG"
+        assert end.with_suffix(".pdf").read_bytes().startswith(b"%PDF")
         assert start.read_bytes() != end.read_bytes()
         name = f"images/{name}"
         expected += [call(name, [str(start)], 0), call(name, [str(end)], 5)]
@@ -100,7 +101,7 @@ def test_forecasts_are_drawn_when_the_network_is_tested_and_change_nothing(
         assert module.training
     assert results[0] == results[1]
     png, gif = (str(tmp_path / "images" / f"forecast.{suffix}") for suffix in ("png", "gif"))
-    assert files(tmp_path) == {"forecast.png", "forecast.gif"}
+    assert files(tmp_path) == {f"forecast.{suffix}" for suffix in ("png", "pdf", "gif")}
     loggers[0].log_image.assert_called_once_with("images/forecast", [png], 2)
     loggers[0].log_video.assert_called_once_with("images/forecast_video", [gif], 2, format=["gif"])
     with Image.open(gif) as animation:

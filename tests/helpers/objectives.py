@@ -84,7 +84,8 @@ def make_objective(network=None, **data):
 
 def configured_module(model, *overrides):
     """The Lightning module of a config in configs/model, with options of its network."""
-    options = [f"model={model}", "+data.num_inputs=2", *(f"model.net.{o}" for o in overrides)]
+    options = [f"model={model}", *(f"model.net.{o}" for o in overrides)]
+    options += ["data=smoke_rotation", "data.num_inputs=2"] if "_smoke" in model else []
     options += ["model.net.grid_size=[8,8]"] if model.startswith("rtrans") else []
     register_resolvers()
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):

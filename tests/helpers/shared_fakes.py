@@ -45,6 +45,7 @@ class _Windows(TensorDataset):
 class SharedImages(_Shared):
     """Random images [1, 8, 8] with a bright row, column or corner: 50 / 21 / 31 of them."""
 
+    num_classes, image_shape = 3, (1, 8, 8)
     mean, std, test_names = 0.25, 0.5, ("test",)
     sizes = {"train": 50, "val": 21, "test": 31}
     make = staticmethod(_images)

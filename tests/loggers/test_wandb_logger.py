@@ -197,3 +197,10 @@ def test_a_run_is_named_after_its_overrides_and_grouped_by_its_sweep(
     identity = json.loads((tmp_path / "wandb_run.json").read_text())
     assert identity["id"] == part.run.run_id
     assert (identity["name"], identity["group"] or "") == ("+seed=1", group)
+
+
+def test_training_goes_on_without_wandb(train, monkeypatch):
+    monkeypatch.setattr("src.loggers.wandb_logger.start_run", lambda *arguments: None)
+    run, other = train("logger=wandb"), train("logger=csv")
+    assert run.summary["status"] == "finished"
+    assert run.metrics == other.metrics and not (run / "wandb").exists()

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from src.errors import UserError
 from src.loggers import wandb_run
 from src.loggers.wandb_run import find_parts, finish_wandb, is_waiting, start_run
 from tests.helpers import wandb_server
@@ -78,7 +79,7 @@ def test_a_server_that_does_not_answer_means_offline_at_once(tmp_path, use, capl
 @pytest.mark.parametrize(("name", "value"), [("mode", "of"), ("base_url", "wandb"), ("mode", "")])
 def test_settings_that_wandb_refuses_are_named(tmp_path, monkeypatch, name, value):
     monkeypatch.setenv(f"WANDB_{name.upper()}", value)
-    with pytest.raises(ValueError, match=f"refuses one of its settings; got: .*{name}.*unset"):
+    with pytest.raises(UserError, match=f"refuses one of its settings; got: .*{name}.*unset"):
         start(tmp_path)
 
 
@@ -185,6 +186,7 @@ def test_random_numbers_are_the_same_with_and_without_wandb(tmp_path):
 def test_a_wandb_process_that_is_gone_or_hangs_does_not_hold_up_the_end(tmp_path, how):
     code = f"""
 import logging, os, signal, sys
+from src.errors import UserError
 from src.loggers import wandb_run
 logging.basicConfig(level="WARNING", format="%(message)s", stream=sys.stdout)
 logging.getLogger("file_only").disabled = True

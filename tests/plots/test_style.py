@@ -21,5 +21,6 @@ def test_figures_are_saved_whole_and_pyplot_knows_nothing_of_them(tmp_path):
     for _ in range(2):
         save_figure(figure, path)
         assert path.read_bytes().startswith(b"\x89PNG")
-        assert list(path.parent.iterdir()) == [path]
+        assert path.with_suffix(".pdf").read_bytes().startswith(b"%PDF")
+        assert {file.name for file in path.parent.iterdir()} == {"eye.png", "eye.pdf"}
     assert matplotlib.pyplot.get_fignums() == []

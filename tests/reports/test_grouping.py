@@ -2,7 +2,7 @@ import pytest
 from report_fakes import stored_run, write_run
 
 from src.errors import UserError
-from src.reports.grouping import group_runs, lines_against, swept_keys
+from src.reports.grouping import check_keys, differing_keys, group_runs, split_studies
 from src.reports.reading import read_run
 
 
@@ -41,7 +41,7 @@ def test_circumstances_do_not_split_rows_unless_named():
     assert rows(runs, [key]) == {"accelerator=cpu": [0], "accelerator=gpu": [1]}
 
 
-def test_labels_are_the_fewest_keys_that_tell_rows_apart():
+def test_labels_have_all_keys_that_differ_but_those_that_follow_others():
     """The width is typed, the other key follows it; keys of one last part are shown in full."""
     runs = [
         stored_run(model__follows=w / 2, model__net__width=w, overrides=(f"model.net.width={w}",))
@@ -55,15 +55,80 @@ def test_labels_are_the_fewest_keys_that_tell_rows_apart():
     assert list(rows(runs, ["a.rate", "b.rate"])) == labels
 
 
+@pytest.mark.parametrize(
+    ("changes", "labels"),
+    [
+        # the width belongs to the preset of a network; the learning rate is a setting of its own
+        (
+            [
+                (network, {"model__net__width": width, "model__optimizer__lr": rate})
+                for network, width, rate in (("A", 8, 0.1), ("B", 4, 0.2))
+            ],
+            ["A, lr=0.1", "B, lr=0.2"],
+        ),
+        # nothing says which of the two made the difference
+        (
+            [("A", {"data__num_train": 500}), ("B", {"data__num_train": 1000})],
+            ["A, num_train=500", "B, num_train=1000"],
+        ),
+        # all of a callback follows its class
+        (
+            [("A", {}), ("A", {"callbacks__m": {"_target_": "x.Measure", "every": 5, "seed": 1}})],
+            ["m=Measure", "m=not set"],
+        ),
+        # lists and texts too long for a label
+        (
+            [("A", {"data__split": list(range(i, i + 90))}) for i in (0, 1)],
+            [f"split={str(list(range(i, i + 90)))[:39]}…" for i in (0, 1)],
+        ),
+        # what a network does not have
+        (
+            [("A", {"model__net__groups": v} if v else {}) for v in ([], [1], [2])],
+            ["groups=[1]", "groups=[2]", "A"],
+        ),
+    ],
+)
+def test_what_a_label_is_made_of(changes, labels):
+    assert set(rows([stored_run(network, **change) for network, change in changes])) == set(labels)
+
+
+def test_labels_of_many_keys_tell_rows_apart_and_name_as_few_as_do():
+    runs = [
+        stored_run(**{f"data__k{key}": run >> key & 1 for key in range(9)}) for run in (0, 1, 6)
+    ]
+    assert sorted(rows(runs)) == ["k0=0, k1=0", "k0=0, k1=1", "k0=1, k1=0"]
+    long = [stored_run(data__text="a" * 60 + end) for end in "xyx"[:2]]
+    assert len(rows(long)) == 2  # of equal shortened texts, the second has a number
+
+
+def test_runs_of_other_data_or_tasks_are_studies_of_their_own():
+    runs = [
+        stored_run("CNN", seed, data___target_=f"d.{data}", model___target_=f"m.{module}")
+        for seed in (0, 1)
+        for data, module in (("Digits", "Class"), ("Plumes", "Forecast"), ("Plumes", "Other"))
+    ]
+    found = split_studies(runs)
+    assert list(found) == ["Digits", "Plumes, Forecast", "Plumes, Other"]
+    assert [len(runs) for runs in found.values()] == [2, 2, 2]
+    assert all(len(group_runs(runs)) == 1 for runs in found.values())
+
+
+def test_keys_that_differ():
+    groups = group_runs([stored_run(), stored_run(model__alpha=1), stored_run(data__level=[1])])
+    assert differing_keys(groups) == ["data.level", "model.alpha"]
+
+
 def test_keys_that_would_average_over_configs_or_are_unknown_are_refused():
-    for keys, message in (
-        (["model.net._target_"], r"averaged over; got runs of 'CNN' that differ in model.alpha\."),
-        (["alpha"], "must name keys .* Use model.alpha"),
-        (["seed"], "other than the seed; got 'seed'"),
-        (["data.seed"], "other than the seed; got 'data.seed'"),
+    runs = [stored_run(seed=0), stored_run(seed=1, model__alpha=0.1)]
+    with pytest.raises(UserError, match=r"over; got runs of 'CNN' that differ in model.alpha\."):
+        group_runs(runs, ["model.net._target_"])
+    for key, message in (
+        ("alpha", "`--x` must name keys .* Use model.alpha"),
+        ("seed", "other than the seed; got 'seed'"),
+        ("data.seed", "other than the seed; got 'data.seed'"),
     ):
         with pytest.raises(UserError, match=message):
-            group_runs([stored_run(seed=0), stored_run(seed=1, model__alpha=0.1)], keys)
+            check_keys(runs, [key], "--x")
 
 
 def test_of_runs_with_one_seed_the_last_counts_once():
@@ -78,14 +143,3 @@ def test_a_resumed_run_has_the_config_it_ended_with(tmp_path):
     longer = (runs[1] / "config.yaml").read_text().replace("max_epochs: 2", "max_epochs: 9")
     (runs[1] / "config_resumed.yaml").write_text(longer)
     assert len(group_runs([read_run(run) for run in runs])) == 2
-
-
-def test_lines_against_a_swept_key_have_one_row_per_value():
-    runs = [stored_run(n, s, model__alpha=a) for n in ("A", "B") for a in (1, 0.0) for s in (0, 1)]
-    groups = group_runs([*runs, stored_run("B", model__alpha=0.5)])
-    assert swept_keys(groups) == {"model.alpha": "alpha"}
-    lines = lines_against(groups, "model.alpha")
-    assert {label: list(line) for label, line in lines.items()} == {"A": [0, 1], "B": [0, 0.5, 1]}
-    assert lines["A"][1].label == "A, alpha=1" and len(lines["A"][1].runs) == 2
-    assert list(lines_against(group_runs(runs[:4]), "model.alpha")) == ["A"]
-    assert swept_keys(group_runs([stored_run("A"), stored_run("B")])) == {}

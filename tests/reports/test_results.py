@@ -5,7 +5,7 @@ from report_fakes import stored_run
 
 from src.errors import UserError
 from src.reports.grouping import group_runs
-from src.reports.results import Results, against, overview, paired
+from src.reports.results import Results, against, complete, configs, find_row, overview, paired
 
 RMSE = {("A", 0): (0.5, 0.7), ("A", 4): (1.0, 1.2), ("B", 4): (2.0,)}
 
@@ -40,11 +40,36 @@ def test_only_equal_seeds_are_subtracted_from_the_baseline():
     acc = {(n, seed): {"test/acc": value} for n in values for seed, value in values[n].items()}
     found = Results(group_runs([stored_run(*run, value) for run, value in acc.items()]))
     for baseline, pair, mean in ((None, "B − A", "0.75"), ("B", "A − B", "-0.75")):
-        (table,) = paired(found, baseline, ["test/acc"])
+        (table,) = paired(found, find_row(found.groups, baseline), ["test/acc", "test/step_time"])
         ((name, difference, n, shown, interval, left_out),) = table.rows
         assert (name, difference, n, shown) == ("test/acc", pair, "2", mean)
         # 0.75 ± t 0.354 / √2 with t = 12.7
         assert interval in ("[-2.43, 3.93]", "[-3.93, 2.43]") and left_out == "2, 4, 5, 6"
-    assert paired(found, "C", ["test/acc"]) == []
+    assert paired(found, find_row(found.groups, "C"), ["test/acc"]) == []
     with pytest.raises(UserError, match=r"--baseline.*'D'. Use one of: 'A'; 'B'; 'C'"):
-        paired(found, "D", ["test/acc"])
+        find_row(found.groups, "D")
+
+
+def test_two_sizes_of_the_training_set_are_never_one_row():
+    """Also where both were made by one command, and the number is not part of the label."""
+    runs = [
+        stored_run("CNN", seed, {"test/acc": size / 10000}, data__num_train=size)
+        for size in (500, 3500)
+        for seed in (0, 1)
+    ]
+    groups = group_runs(runs)
+    table = overview(Results(groups), ["test/acc"])
+    assert [(line[0], line[-1]) for line in table.rows] == [
+        ("num_train=500", "0.05 ± 0"),
+        ("num_train=3500", "0.35 ± 0"),
+    ]
+    listed = configs(groups)
+    assert listed.columns == ["runs", "data.num_train"]
+    assert listed.rows == [["num_train=500", "500"], ["num_train=3500", "3500"]]
+
+
+def test_times_have_no_interval():
+    timed = {"test/acc": 0.5, "dynamics/step_time": 0.1}
+    runs = [stored_run("CNN", seed, {k: v + seed for k, v in timed.items()}) for seed in (0, 1)]
+    tables = complete(Results(group_runs(runs)), list(timed))
+    assert [line[-1] != "-" for table in tables for line in table.rows] == [True, False]

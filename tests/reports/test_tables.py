@@ -23,12 +23,12 @@ def test_csv_and_markdown_hold_the_same_cells():
     assert ends == "|---|---:|"
 
 
-def test_latex_is_a_plain_tabular_with_every_special_character_escaped():
+def test_latex_has_the_rules_of_booktabs_and_every_special_character_escaped():
     hard = r"a\_b 100\% \& \#1 \$x\textasciicircum 2\$ \{y\} \textasciitilde \space "
     hard += r'\textbackslash z \textless{}i\textgreater{} $\pm$ | $-$ "q", end'
-    head = ["% c", r"\begin{tabular}{lr}", r"\hline", r"a\_1 & b \\", r"\hline"]
-    body = [rf"{hard} & 1 \\", r"one two & - \\"]
-    assert TABLE.latex().splitlines() == [*head, *body, r"\hline", r"\end{tabular}"]
+    head = [r"% c; needs \usepackage{booktabs}", r"\begin{tabular}{lr}", r"\toprule"]
+    body = [r"a\_1 & b \\", r"\midrule", rf"{hard} & 1 \\", r"one two & - \\"]
+    assert TABLE.latex().splitlines() == [*head, *body, r"\bottomrule", r"\end{tabular}"]
 
 
 def test_numbers_and_estimates_have_two_digits_of_what_matters():

@@ -17,6 +17,6 @@ def test_objects_are_built_from_plain_lists_and_only_those_that_are_wanted():
         config = {"callbacks": {"bar": BAR, "none": None}, "trainer": trainer, **PARTS}
         callbacks = build_callbacks(OmegaConf.create(config))
         assert [type(c) for c in callbacks] == [RichProgressBar] * wanted + [StoredConfig]
-        assert callbacks[-1].config == PARTS
+        assert callbacks[-1].config == PARTS | {"trainer": {"precision": None}}
     for config in ({}, {"logger": None}, {"logger": {"csv": None}}):
         assert build_group(OmegaConf.create(config), "logger") == []

@@ -18,12 +18,24 @@ def entry(value=1.0, mark="a", **details):
     return {"fingerprint": mark, "values": {"sharpness": value}, "details": details}
 
 
+def test_the_fingerprint_is_that_of_settings_weights_and_config():
+    """Not that of the file: copies of the same weights share what is measured of them."""
+    weights = {"w": torch.arange(6.0).view(2, 3).mT, "steps": torch.tensor(3)}
+    whole = {"config": {"seed": 0}, "state_dict": weights, "epoch": 4, "global_step": 55}
+
+    def mark(settings=1, **changes):
+        return fingerprint({"samples": settings}, whole | changes)
+
+    copied = {name: tensor.clone() for name, tensor in weights.items()}
+    same = mark(), mark(state_dict=copied, optimizer_states=[1]), mark(epoch=2, epochs_trained=5.0)
+    changes = [{"state_dict": weights | {"w": t}} for t in (weights["w"] + 1, weights["w"].mT)]
+    changes += [{"state_dict": weights | {"steps": torch.tensor(3, dtype=torch.int32)}}]
+    changes += [{"config": {"seed": 1}}, {"relaxation": {"w": 0.5}}, {"global_step": 56}]
+    others = [mark(2), mark(epoch=5), *(mark(**change) for change in changes)]
+    assert len(set(same)) == 1 and len({*same, *others}) == 1 + len(others)
+
+
 def test_measures_are_kept_by_checkpoint_name_and_fingerprint(tmp_path):
-    path, marks = tmp_path / "a.ckpt", []
-    for samples, content in ((1, b"a"), (2, b"a"), (1, b"b"), (1, b"a")):
-        path.write_bytes(content)
-        marks.append(fingerprint({"samples": samples}, path))
-    assert len(set(marks)) == 3 and marks[0] == marks[3]
     store = MeasureStore(tmp_path / "folder")
     assert store.read() == {}
     store.add("best.ckpt", POSITION, "sharpness", entry(1.0, "old"))

@@ -1,4 +1,6 @@
+import io
 import logging
+import sys
 import warnings
 
 import pytest
@@ -16,11 +18,22 @@ def test_durations_are_readable_and_tables_have_a_row_for_each_name():
     assert cells == [["a", "0.9751", ""], ["b", "1.200e-05", ""], ["c", "", "nan"]]
 
 
+def test_tables_are_drawn_with_what_the_console_has(monkeypatch):
+    for encoding, drawn in (("utf-8", False), ("latin-1", True), ("ascii", True)):
+        stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+        with monkeypatch.context() as context:
+            context.setattr(sys, "stdout", stream)
+            assert table({"last": {"a": 0.5}}, "metric").isascii() == drawn
+
+
 def test_hints_are_silenced_and_warnings_only_on_request(capsys):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         quiet_third_party()
         warnings.warn("The 'train_dataloader' does not have many workers which", stacklevel=1)
+        warnings.warn(
+            "The `srun` command is available on your system but is not used", stacklevel=1
+        )
         with pytest.raises(UserWarning, match="loss is NaN"):
             warnings.warn("loss is NaN", stacklevel=1)
         apply_extras(OmegaConf.create({"extras": {"ignore_warnings": True}}))

@@ -1,13 +1,13 @@
-import re
-import sys
+import shlex
 
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from src.runs import overrides
-from src.runs.overrides import evaluation_config, refuse_renamed
+from src.runs.overrides import evaluation_config, override_text, shell_command
 
 TRAINED = {"task_name": "train", "model": {"net": {"width": 12}}, "seed": 4, "trainer": {}}
 TRAINED["data"] = {"data_dir": "/there/data", "batch_size": 5}
@@ -19,11 +19,12 @@ def composed(tmp_path, monkeypatch):
     """Config of a job with the overrides that it is called with; Hydra's own is set too."""
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "a.yaml").write_text("net: {width: 1, other: 2}\n")
+    (tmp_path / "model" / "b.yaml").write_text("net: {width: '${data.batch_size}'}\n")
     (tmp_path / "top.yaml").write_text(
         "defaults: [_self_, {model: a}]\nsplit: val\nseed: null\npaths: {data_dir: /here/data}\n"
         "data: {data_dir: '${paths.data_dir}', batch_size: 8}\n"
     )
-    monkeypatch.setattr(HydraConfig.instance(), "cfg", HydraConfig.instance().cfg)  # to undo
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", None)
 
     def compose_with(*typed):
         with initialize_config_dir(str(tmp_path), version_base="1.3"):
@@ -63,6 +64,7 @@ def test_trees_are_changed_moved_and_flattened():
 
 def test_network_and_data_are_the_checkpoints_but_for_what_was_typed(composed):
     stored = overrides.stored_config(OmegaConf.create(TRAINED))
+    assert stored.pop("trainer") == {"precision": TRAINED["trainer"].get("precision")}
     assert stored == {key: TRAINED[key] for key in TRAINED if key != "trainer"}
     assert type(stored["model"]["net"]) is dict
     old, new = ({"data_dir": "/here/data", "batch_size": size} for size in (5, 9))
@@ -70,39 +72,39 @@ def test_network_and_data_are_the_checkpoints_but_for_what_was_typed(composed):
         ("", {}),
         ("data.batch_size=9 seed=1 split=test", {"data": new, "seed": 1, "split": "test"}),
         ("model=a", {"model": {"net": {"width": 1, "other": 2}}}),
+        ("model=b", {"model": {"net": {"width": 5}}}),  # what it asks of the data is theirs
     ):
         expected = {"model": TRAINED["model"], "seed": 4, "split": "val", "data": old} | changes
         config = evaluation_config(composed(*texts.split()), stored)
         assert {key: config[key] for key in expected} == expected
 
 
-OLD = [  # script, what is typed, the old name in it and the new one
-    ("train", "sweep_name=pilot", "sweep_name", "sweep.name"),
-    ("train", "rerun=true,false", "rerun", "sweep.rerun"),
-    ("search", "+fail_fast=true", "fail_fast", "sweep.fail_fast"),
-    ("train", "++spread_jobs=false", "spread_jobs", "sweep.spread_jobs"),
-    ("measure", "measure.hessian.only=a", "measure.hessian.only", "measure.hessian.checkpoint"),
-    ("measure", "again=true", "again", "overwrite"),
-    ("measure", "out=a,b", "out", "output_dir"),
-    ("train", "trainer=gpu,fsdp", "trainer=fsdp", "trainer=ddp"),
-]
-for net in ("cnn", "gcnn", "e2cnn", "rsteer", "rtrans"):
-    old = f"experiment={net}_smoke_rotation"
-    OLD.append(("train", old, old, f"experiment=rgcnn_smoke_rotation model={net}_smoke_paper"))
+def test_hydra_reads_an_override_back():
+    for value in (
+        *(None, True, 3, -0.5, 1e-05, 0.1 + 0.2, "c4", "rgcnn_smoke", "null", "True", "1e-4"),
+        *("two words", "it's", "/logs/a b/c=d", "a/b.yaml", "nan", "", "C:\\logs\\", "it\\'s"),
+    ):
+        parsed = OverridesParser.create().parse_override(override_text("a.b", value))
+        assert (parsed.key_or_group, parsed.value()) == ("a.b", value)
+        assert type(parsed.value()) is type(value)
 
 
-def test_old_names_are_refused_with_the_new_ones_and_others_left_to_hydra(monkeypatch):
-    def run(script, *typed):
-        monkeypatch.setattr(sys, "argv", [f"src/{script}.py", "-m", "seed=0", *typed])
-        refuse_renamed(sys.exit)("reached")
-
-    for script, typed, old, new in OLD:
-        message = f"`{old}` is of an earlier version. Use `{new}`."
-        with pytest.raises(SystemExit, match=f"^{re.escape(message)}$"):
-            run(script, typed)
-    with pytest.raises(SystemExit, match=r"^`rerun` .*\n`sweep_name` .*$"):
-        run("train", "rerun=true", "sweep_name=a")
-    current = ("sweep.name=out", "measure.hessian.checkpoint=null", "trainer=ddp")
-    current += ("model=cnn_smoke_paper", "experiment=rgcnn_smoke_rotation,rtrans_smoke_translation")
-    with pytest.raises(SystemExit, match="reached"):
-        run("export", "out=network.onnx", *current)
+def test_a_line_for_a_shell_names_a_folder_that_hydra_finds():
+    assert shell_command("train", resume="logs/a_1") == "python src/train.py resume=logs/a_1"
+    for name in (
+        "José",
+        "t=1",
+        "a,b",
+        "[1]",
+        "(b)",
+        "{c}",
+        "it's",
+        "#5",
+        'a "b"',
+        "$HOME",
+        "a b\\",
+    ):
+        python, script, typed = shlex.split(shell_command("train", resume=f"/logs/{name}/run"))
+        assert (python, script) == ("python", "src/train.py")
+        parsed = OverridesParser.create().parse_override(typed)
+        assert (parsed.key_or_group, parsed.value()) == ("resume", f"/logs/{name}/run")

@@ -24,22 +24,27 @@ def test_a_sweeper_gets_the_metric_of_the_best_epoch_or_of_the_test():
         value("val/f1")
 
 
-def test_the_table_has_losses_and_the_ends_of_a_series_of_metrics(caplog):
+def test_the_table_has_scores_symmetry_and_the_ends_of_a_series_of_metrics(caplog):
     run = Run(OmegaConf.create({"seed": 0}), Path("a_run"))
     run.summary = {"num_parameters": 1234}
     metrics = {f"test/{part}rmse/{t:02d}": t / 10 for part in ("", "domain/") for t in range(1, 21)}
     metrics |= {"test/rmse": 0.7, "test/domain/rmse": 0.8, "val/rmse": 0.6, "test/acc/2": 0.5}
-    metrics["dynamics/grad_norm"] = 1.0
+    metrics |= {"dynamics/grad_norm": 1.0, "dynamics/relaxed_weight_error": 0.02}
     last = {"train/loss": 0.125, "val/rmse": 0.65}
     with caplog.at_level(logging.INFO, logger="src.runs.results"):
-        log_results(run, {"best epoch (3)": metrics, "last epoch (4)": last})
+        start = {f"dynamics/{n}": 0.0 for n in ("relaxed_weight_error", "relaxed_weight_error/a")}
+        start["dynamics/equivariance_error"] = 1e-7
+        log_results(run, {"start": start, "best epoch (3)": metrics, "last epoch (4)": last})
     rows = [line.split("│")[1:-1] for line in caplog.text.splitlines() if line.startswith("│")]
     assert [[cell.strip() for cell in row] for row in rows] == [
-        *(["train/loss", "", "0.1250"], ["val/rmse", "0.6000", "0.6500"]),
-        *(["test/acc/2", "0.5000", ""], ["test/domain/rmse", "0.8000", ""]),
-        *(["test/domain/rmse/01", "0.1000", ""], ["test/domain/rmse/20", "2.0000", ""]),
-        *(["test/rmse", "0.7000", ""], ["test/rmse/01", "0.1000", ""]),
-        ["test/rmse/20", "2.0000", ""],
+        *(["train/loss", "", "", "0.1250"], ["val/rmse", "", "0.6000", "0.6500"]),
+        *(["test/acc/2", "", "0.5000", ""], ["test/domain/rmse", "", "0.8000", ""]),
+        ["test/domain/rmse/01", "", "0.1000", ""],
+        ["test/domain/rmse/20", "", "2.0000", ""],
+        *(["test/rmse", "", "0.7000", ""], ["test/rmse/01", "", "0.1000", ""]),
+        ["test/rmse/20", "", "2.0000", ""],
+        ["dynamics/equivariance_error", "1.000e-07", "", ""],
+        ["dynamics/relaxed_weight_error", "0.0000", "0.0200", ""],
     ]
     assert "1,234 parameters, seed 0" in caplog.text
 

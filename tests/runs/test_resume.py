@@ -2,6 +2,7 @@ import json
 from contextlib import nullcontext
 
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
@@ -12,7 +13,7 @@ from src.runs.overrides import relocate
 from src.runs.resolvers import register_resolvers
 from src.runs.resume import record_resume, resumed_config, rewind, taken
 from src.sweeps.names import register_sweep_resolvers
-from tests.conftest import FAKES, QUICK, QUIET, ROOT
+from tests.conftest import FAKES, QUICK, QUIET, ROOT, assert_same_result
 
 
 @pytest.fixture(scope="module")
@@ -92,11 +93,13 @@ def test_a_run_continued_by_other_code_says_so(resumed, earlier_run, caplog):
 @pytest.mark.slow
 def test_a_run_goes_on_for_more_epochs_also_after_another_resume(train, earlier_run, first_run):
     place = f"resume={earlier_run.path}"
+    (earlier_run / "summary.json").unlink()  # killed in the test
     again = train(place, "trainer.max_epochs=4")
-    assert "All 4 epochs are trained already" in again.log
+    assert "Training ended after 4 epochs" in again.log
     assert (again.path, again.metrics) == (earlier_run.path, first_run.metrics)
     changed = {key for key, value in first_run.summary.items() if again.summary[key] != value}
     assert changed <= {"wall_time_s"}
+    assert again.summary["wall_time_s"] > first_run.summary["wall_time_s"] / 2
     longer = train(place, "trainer.max_epochs=5", "logger=none")
     assert longer.summary["epochs"] == 5 and "\n4," not in longer.metrics
     assert "schedules over the whole run are ones of 5 epochs" in longer.log
@@ -137,3 +140,65 @@ def test_what_is_refused_leaves_the_run_as_it_was(train, earlier_run, monkeypatc
             train(f"resume={earlier_run.path}", argument)
         assert message in capsys.readouterr().err
     assert snapshot() == before
+
+
+def files_of(run):
+    kept = (path for path in run.path.rglob("*") if path.is_file())
+    return {p.name: p.read_bytes() for p in kept if p.name not in ("train.log", ".lock")}
+
+
+def test_a_finished_run_stays_as_it_is(train, earlier_run):
+    """Its time is that of the training, and no logger starts."""
+    before = files_of(earlier_run)
+    again = train(f"resume={earlier_run.path}", "trainer.max_epochs=4", "logger=wandb")
+    assert files_of(earlier_run) == before and "Nothing to do: the run has finished" in again.log
+
+
+@pytest.mark.slow
+def test_a_run_that_was_stopped_early_is_finished(train):
+    stop = ("callbacks=[minimal,early_stopping]", "callbacks.early_stopping.patience=1")
+    run = train(*stop, "trainer.max_epochs=20", "model.optimizer.lr=0.5")
+    before, epochs = files_of(run), run.summary["epochs"]
+    assert epochs < 20
+    for _ in range(2):
+        train(f"resume={run.path}", *stop, "trainer.max_epochs=20")
+        assert files_of(run) == before
+    (run / "summary.json").unlink()  # killed in the test
+    train(f"resume={run.path}", *stop, "trainer.max_epochs=20")
+    assert run.summary["epochs"] == epochs and run.summary["status"] == "finished"
+    assert run.summary | {"wall_time_s": 0} == json.loads(before["summary.json"]) | {
+        "wall_time_s": 0
+    }
+
+
+@pytest.mark.slow
+def test_a_run_that_ran_out_of_time_goes_on(train):
+    limit = ("+trainer.max_time=00:00:00:02", "trainer.max_epochs=5000", "model.scheduler=null")
+    run = train(*limit)
+    first, rows = run.summary, run.metrics
+    assert (first["status"], first["test"]) == ("interrupted", {})
+    assert first["last"]["epochs_trained"] == first["epochs"] > 0
+    assert f"resume={run.path}" in run.log
+    train(f"resume={run.path}", *limit)
+    assert run.summary["status"] == "interrupted"
+    assert run.summary["epochs"] > first["epochs"]
+    assert run.summary["wall_time_s"] > first["wall_time_s"]
+    whole = [row for row in rows.splitlines() if row.startswith(f"{first['epochs'] - 1},")]
+    assert set(whole) <= set(run.metrics.splitlines())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("callbacks", ["[minimal,ema]", "minimal"])
+@pytest.mark.parametrize("optimizer", ["torch.optim.Adam", "torch.optim.SGD"])
+def test_two_starts_reach_what_one_does(train, callbacks, optimizer):
+    """Also where the weights are averaged: training goes on from the weights themselves."""
+    typed = (f"callbacks={callbacks}", "model.scheduler=null")
+    typed += (f"model.optimizer._target_={optimizer}",)
+    whole = train(*typed, "trainer.max_epochs=4")
+    run = train(*typed, "trainer.max_epochs=2")
+    train(f"resume={run.path}", *typed, "trainer.max_epochs=4")
+    assert_same_result(run, whole)
+    states = [torch.load(r / "checkpoints" / "last.ckpt", weights_only=True) for r in (run, whole)]
+    for key in {"current_model_state", "averaging_state"} & set(states[0]):
+        torch.testing.assert_close(*(state[key] for state in states), rtol=0, atol=0)
+    assert ("current_model_state" in states[0]) == ("ema" in callbacks)

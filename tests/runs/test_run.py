@@ -55,7 +55,8 @@ def test_a_run_that_ends_early_says_how_and_closes_its_loggers(opened, tmp_path,
     (tmp_path / "checkpoints").mkdir()
     for error in (ZeroDivisionError, UserError, OSError, KeyboardInterrupt, SystemExit):
         loggers, failed = (Noted(), Noted()), issubclass(error, Exception)
-        with pytest.raises(error, match="a"), opened(*loggers):
+        ended = SystemExit if error is KeyboardInterrupt else error
+        with pytest.raises(ended, match="130" if ended is not error else "a"), opened(*loggers):
             raise error("a")
         assert [logger.closed for logger in loggers] == [["failed", "finish"]] * 2
         assert opened.summary()["status"] == ("failed" if failed else "interrupted")
@@ -64,7 +65,12 @@ def test_a_run_that_ends_early_says_how_and_closes_its_loggers(opened, tmp_path,
     with pytest.raises(SystemExit, match=r"^143$"), opened():
         raise SIGTERMException
     assert opened.summary()["status"] == "interrupted"
-    assert f"Continue with: src/train.py resume={tmp_path}" in caplog.text
+    assert f"Interrupted. Continue with: python src/train.py resume={tmp_path}\n" in caplog.text
+    (tmp_path / "checkpoints").rmdir()
+    with pytest.raises(SystemExit), opened() as run:
+        run.when_interrupted = "Measures are kept."
+        raise KeyboardInterrupt
+    assert "Interrupted. Measures are kept.\n" in caplog.text
 
 
 def test_what_is_refused_before_the_start_leaves_an_earlier_summary(tmp_path):

@@ -1,9 +1,8 @@
 import pytest
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from src.errors import UserError
-from src.searches.space import override_text, read_space
+from src.searches.space import read_space
 
 CONFIG = {"model": {"optimizer": {"lr": 0.01}, "net": {"width": 8, "group": "c4"}}, "seed": 0}
 LR = "model.optimizer.lr"
@@ -41,13 +40,3 @@ def test_bad_entries_are_refused():
     for entries in (None, {}, [LR]):
         with pytest.raises(UserError, match="must hold the values to try, by config key; got"):
             read_space(entries, CONFIG, set())
-
-
-def test_hydra_reads_an_override_back():
-    for value in (
-        *(None, True, 3, -0.5, 1e-05, 0.1 + 0.2, "c4", "rgcnn_smoke", "null", "True", "1e-4"),
-        *("two words", "it's", "/logs/a b/c=d", "a/b.yaml", "nan", "", "C:\\logs\\", "it\\'s"),
-    ):
-        parsed = OverridesParser.create().parse_override(override_text("a.b", value))
-        assert (parsed.key_or_group, parsed.value()) == ("a.b", value)
-        assert type(parsed.value()) is type(value)

@@ -7,7 +7,13 @@ from omegaconf import OmegaConf
 
 from src.errors import UserError
 from src.sweeps import devices
-from src.sweeps.devices import check_one_device, jobs_at_once, share_cores, spread
+from src.sweeps.devices import (
+    check_one_device,
+    jobs_at_once,
+    share_cores,
+    spread,
+    start_workers_as_usual,
+)
 
 
 def config(devices=1, accelerator="auto", spread_jobs=True, **trainer):
@@ -54,3 +60,13 @@ def test_jobs_of_one_machine_share_its_cores(monkeypatch):
         monkeypatch.setattr(torch, "set_num_threads", chosen.append)
         share_cores()
         assert chosen == threads
+
+
+def test_data_loaders_start_their_workers_as_on_this_system(monkeypatch):
+    chosen = []
+    monkeypatch.setattr("multiprocessing.get_all_start_methods", lambda: ["fork", "spawn"])
+    monkeypatch.setattr("multiprocessing.set_start_method", lambda m, force: chosen.append(m))
+    for method, expected in (("fork", []), ("spawn", []), ("loky", ["fork"])):
+        monkeypatch.setattr("multiprocessing.get_start_method", lambda method=method: method)
+        start_workers_as_usual()
+        assert chosen == expected

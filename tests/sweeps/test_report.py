@@ -28,6 +28,7 @@ def test_the_report_says_what_is_done_and_what_is_not(tmp_path, caplog):
     assert read_records(folder) == []
     written = end(*["finished"] * 10, "skipped")
     assert f"Sweep: 10 finished, 1 skipped, 0 failed. Folder: {tmp_path}" in caplog.text
+    assert f"Report: python src/report.py {tmp_path}\n" in caplog.text
     assert written["overrides"] == ["seed=0,1"]
     assert list(written["jobs"][10].values()) == [10, "seed-10", ["seed=10"], "skipped", None]
     assert {path.name for path in tmp_path.iterdir()} == {"sweep.json"}

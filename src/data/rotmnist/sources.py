@@ -13,14 +13,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from src.data.rotmnist.splits import class_balanced_indices, held_out_indices
+from src.data.rotmnist.idx import find_idx
+from src.data.splits import class_balanced_indices, held_out_indices
 
 IMAGE_SIZE = 28
 
 BUNDLED_MD5 = "1edea4bd327f562974bd5a5321bbb524"
 ARCHIVE = "mnist_rotation_new.zip"
 ARCHIVE_MD5 = "0f9a947ff3d30e95cd685462cbf3b847"
+AMAT_FILES = tuple(
+    f"mnist_all_rotation_normalized_float_{part}.amat" for part in ("train_valid", "test")
+)
 ARCHIVE_MIRRORS = ("http://www.iro.umontreal.ca/~lisa/icml2007data/",)
+
+IDX_FILES = {  # and their numbers of axes
+    "train-images-idx3-ubyte": 3,
+    "train-labels-idx1-ubyte": 1,
+    "t10k-images-idx3-ubyte": 3,
+    "t10k-labels-idx1-ubyte": 1,
+}
 
 _TIMEOUT = (10, 60)  # seconds to connect, and between two packets
 
@@ -76,62 +87,87 @@ def read_rotmnist(data_dir: Path, sizes: Sizes, mirrors: Mirrors) -> Splits:
     2016 and the loaders that followed them do; in the same collection the sets with noisy or
     pictured backgrounds are the ones stored column by column.
 
-    Raises:
-        ConnectionError: if the archive is not there and no mirror delivers it.
-    """
-    import pooch  # takes a while to import
+    The archive and the files in it are taken as they are where they are there.
 
+    Raises:
+        ValueError: if the archive or a file is there but is another one.
+        ConnectionError: if neither is there and no mirror delivers the archive.
+    """
     folder = data_dir / "rotmnist"
-    downloader = pooch.HTTPDownloader(progressbar=True, timeout=_TIMEOUT)
-    failures = []
-    for mirror in mirrors or ARCHIVE_MIRRORS:
-        address, md5 = f"{mirror.rstrip('/')}/{ARCHIVE}", f"md5:{ARCHIVE_MD5}"
-        try:
-            archive = pooch.retrieve(address, md5, ARCHIVE, folder, downloader=downloader)
-            break
-        except (OSError, ValueError) as error:  # the network's errors, and a wrong checksum
-            failures.append(f"  {address}: {type(error).__name__}: {error}")
-    else:
-        raise ConnectionError(
-            f"data.source=rotmnist needs {ARCHIVE} (md5 {ARCHIVE_MD5}), which no address delivered;"
-            " tried\n" + "\n".join(failures) + f"\nPut it into {folder} by hand, set data.mirrors "
-            "to addresses that have it, or use digits that need no download: data.source=bundled."
-        )
+    archive = folder / ARCHIVE
+    if not archive.exists() and not all((folder / name).exists() for name in AMAT_FILES):
+        what = "or the two files in it"
+        _download("rotmnist", ARCHIVE, ARCHIVE_MD5, folder, mirrors or ARCHIVE_MIRRORS, what)
     tables = []
-    with zipfile.ZipFile(archive) as members:
-        for part in ("train_valid", "test"):
-            name = f"mnist_all_rotation_normalized_float_{part}.amat"
-            with members.open(name) as lines:
+    for name in AMAT_FILES:
+        path = folder / name if (folder / name).exists() else archive
+        try:
+            with path.open() if path != archive else zipfile.ZipFile(path).open(name) as lines:
                 tables.append(_from_table(np.loadtxt(lines, dtype=np.float32)))
+        except (zipfile.BadZipFile, KeyError, ValueError) as error:
+            raise ValueError(
+                f"{path} must hold 784 grey values and a label on each line of {name}; got "
+                f"{error}. Put a whole one in its place, or move it elsewhere, so that it is "
+                "downloaded."
+            ) from error
     first, test = tables
     rows = torch.arange(len(first.labels))
     train, val = rows[: sizes["train"]], rows[sizes["train"] :]
     return {"train": first.at(train), "val": first.at(val), "test": test}
 
 
-def read_torchvision(kind: str, data_dir: Path, sizes: Sizes, mirrors: Mirrors) -> Splits:
-    """Read a data set of torchvision, which takes files that are already in ``<kind>/raw``.
+def read_mnist(name: str, kind: str, data_dir: Path, sizes: Sizes, mirrors: Mirrors) -> Splits:
+    """Read the four idx files of MNIST or of a set in its form; download those that are missing.
 
-    The validation images are held out of the training file; the test file is the test split.
-    ``kind`` is the name of torchvision's class, which has mirrors of its own.
+    Files that are there, in torchvision's folder or in `MNIST` or `mnist`, are taken as they are,
+    see `find_idx`. The validation images are held out of the training file; the test file is the
+    test split. ``kind`` is the name of torchvision's class, which has mirrors of its own.
 
     Raises:
-        ConnectionError: if torchvision can neither find nor download the files.
+        ValueError: if a file is there but no idx file.
+        ConnectionError: if a file is not there and no mirror delivers it.
     """
-    from torchvision import datasets  # takes a second to import
+    raw = data_dir / kind / "raw"
+    folders, arrays = (raw, raw.parent, data_dir / name), {}
+    for file, num_axes in IDX_FILES.items():
+        array = find_idx(folders, file, num_axes)
+        if array is None:
+            from torchvision import datasets  # takes a second to import
 
-    try:
-        dataset = getattr(datasets, kind)
-        digits = [dataset(data_dir, train=train, download=True) for train in (True, False)]
-    except (RuntimeError, OSError, ValueError) as error:
-        raise ConnectionError(
-            f"torchvision can neither read nor download {kind}: {error}\nPut its files into "
-            f"{data_dir / kind / 'raw'} by hand, or use digits that need no download: "
-            "data.source=bundled."
-        ) from error
-    first, test = (LabelledImages(part.data, part.targets) for part in digits)
+            published = getattr(datasets, kind)
+            md5 = dict(published.resources)[f"{file}.gz"]
+            _download(name, f"{file}.gz", md5, raw, published.mirrors, "gzipped or not")
+            array = find_idx(folders, file, num_axes)
+        arrays[file] = torch.from_numpy(array)
+    images, labels, test_images, test_labels = arrays.values()
+    first = LabelledImages(images, labels.long())
     train, val = held_out_indices(len(first.labels), sizes["val"])
+    test = LabelledImages(test_images, test_labels.long())
     return {"train": first.at(train), "val": first.at(val), "test": test}
+
+
+def _download(
+    source: str, file: str, md5: str, folder: Path, addresses: Sequence[str], what: str
+) -> None:
+    """Download a file into a folder from the first of the base addresses that delivers it."""
+    import pooch  # takes a while to import
+
+    downloader = pooch.HTTPDownloader(progressbar=True, timeout=_TIMEOUT)
+    failures = []
+    for base in addresses:
+        address = f"{base.rstrip('/')}/{file}"
+        try:
+            pooch.retrieve(address, f"md5:{md5}", file, folder, downloader=downloader)
+            return
+        except (OSError, ValueError) as error:  # the network's errors, and a wrong checksum
+            failures.append(f"  {address}: {type(error).__name__}: {error}")
+    other = "set data.mirrors to addresses that have it, " if source == "rotmnist" else ""
+    raise ConnectionError(
+        f"data.source={source} needs {file}, which no address delivered; tried\n"
+        + "\n".join(failures)
+        + f"\nPut it, {what}, into {folder} by hand, {other}or use digits that need no download: "
+        "data.source=bundled."
+    )
 
 
 def _from_table(table: np.ndarray) -> LabelledImages:
@@ -139,6 +175,7 @@ def _from_table(table: np.ndarray) -> LabelledImages:
     return LabelledImages(torch.from_numpy(images), torch.from_numpy(table[:, -1].astype(np.int64)))
 
 
+_read_fashion = partial(read_mnist, "fashion_mnist", "FashionMNIST")
 _MNIST_SIZES = {"train": 55_000, "val": 5_000, "test": 10_000}
 
 SOURCES = {
@@ -146,7 +183,7 @@ SOURCES = {
     for source in (
         Source("bundled", {"train": 3_500, "val": 500, "test": 1_000}, read_bundled),
         Source("rotmnist", {"train": 10_000, "val": 2_000, "test": 50_000}, read_rotmnist, True),
-        Source("mnist", _MNIST_SIZES, partial(read_torchvision, "MNIST")),
-        Source("fashion_mnist", _MNIST_SIZES, partial(read_torchvision, "FashionMNIST")),
+        Source("mnist", _MNIST_SIZES, partial(read_mnist, "mnist", "MNIST")),
+        Source("fashion_mnist", _MNIST_SIZES, _read_fashion),
     )
 }

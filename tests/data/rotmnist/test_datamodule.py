@@ -8,9 +8,9 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import OmegaConf
 
+from src.data.rotation import rotate_images
 from src.data.rotmnist.datamodule import RotatedMNISTDataModule
-from src.data.rotmnist.rotation import rotate_images
-from src.data.rotmnist.splits import fixed_angles
+from src.data.splits import fixed_angles
 
 SPLITS = ("train", "val", "test")
 

@@ -1,6 +1,7 @@
 import gzip
 import hashlib
 import re
+import zipfile
 
 import numpy as np
 import pytest
@@ -69,7 +70,7 @@ def test_mirrors_are_tried_in_turn_and_failures_named(archive, serve, unreachabl
     message = (
         rf"(?s)data.source=rotmnist needs {ARCHIVE}.*tried\n  {unreachable}{ARCHIVE}: Connection.*"
         rf"{empty}{ARCHIVE}: HTTPError: 404.*{damaged}{ARCHIVE}: .*not match the known hash.*"
-        rf"Put it into {re.escape(str(target))} by hand.*data.mirrors.*data.source=bundled"
+        rf"Put it, .*into {re.escape(str(target))} by hand.*data.mirrors.*data.source=bundled"
     )
     with pytest.raises(ConnectionError, match=message):
         read("rotmnist", tmp_path, [unreachable, empty, damaged])
@@ -78,25 +79,84 @@ def test_mirrors_are_tried_in_turn_and_failures_named(archive, serve, unreachabl
     read("rotmnist", tmp_path, [unreachable])  # what is there is not downloaded again
 
 
-@pytest.mark.parametrize("compressed", [False, True])
-def test_files_of_torchvision_are_used_offline(idx_files, compressed, unreachable, monkeypatch):
+def gzipped(path):
+    path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes(), 1))
+    path.unlink()
+
+
+def with_dots(path):
+    path.rename(path.with_name(path.name.replace("-idx", ".idx")))
+
+
+def cut_off(path):
+    """As torchvision leaves it where unpacking was interrupted: the plain file is cut off."""
+    content = path.read_bytes()
+    path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(content))
+    path.write_bytes(content[:100])
+
+
+@pytest.mark.parametrize("folder", ["{kind}/raw", "{kind}", "{name}"])
+@pytest.mark.parametrize("change", [None, gzipped, with_dots, cut_off])
+def test_idx_files_of_ones_own_are_used_offline(
+    idx_files, change, folder, unreachable, monkeypatch
+):
     name, data_dir, arrays = idx_files
-    kind = getattr(datasets, KINDS[name])
-    monkeypatch.setattr(kind, "mirrors", [unreachable])
-    if compressed:
-        checksums = []
-        for path in sorted((data_dir / KINDS[name] / "raw").iterdir()):
-            content = gzip.compress(path.read_bytes())
-            path.with_name(f"{path.name}.gz").write_bytes(content)
-            path.unlink()
-            checksums.append((f"{path.name}.gz", hashlib.md5(content).hexdigest()))
-        monkeypatch.setattr(kind, "resources", checksums)
+    monkeypatch.setattr(getattr(datasets, KINDS[name]), "mirrors", [unreachable])
+    raw, own = data_dir / KINDS[name] / "raw", data_dir / "own"
+    for path in sorted(raw.iterdir()) if change else ():
+        change(path)
+    raw.rename(own)
+    raw.parent.rmdir()
+    place = data_dir / folder.format(kind=KINDS[name], name=name)
+    place.parent.mkdir(exist_ok=True)
+    own.rename(place)
     splits = read(name, data_dir)
     assert {split: len(digits.labels) for split, digits in splits.items()} == SOURCES[name].sizes
     np.testing.assert_array_equal(splits["test"].images, arrays["t10k"][0])
     np.testing.assert_array_equal(splits["test"].labels, arrays["t10k"][1])
     assert rows_of(splits["train"], splits["val"]) == rows_of(arrays["train"])
-    raw = re.escape(str(data_dir / "new" / KINDS[name] / "raw"))
-    message = rf"(?s)download {KINDS[name]}: .*into {raw} by hand.*data.source=bundled"
+
+
+def test_missing_idx_files_are_downloaded_beside_those_that_are_there(
+    idx_files, serve, unreachable, tmp_path, monkeypatch, capfd
+):
+    name, data_dir, _ = idx_files
+    kind, raw = getattr(datasets, KINDS[name]), data_dir / KINDS[name] / "raw"
+    monkeypatch.setattr(kind, "mirrors", [unreachable])
+    published, lost = tmp_path / "published", raw / "t10k-labels-idx1-ubyte"
+    published.mkdir()
+    content = gzip.compress(lost.read_bytes())
+    (published / f"{lost.name}.gz").write_bytes(content)
+    lost.unlink()
+    message = (
+        rf"(?s)source={name} needs {lost.name}.gz, .*into {re.escape(str(raw))} by hand.*=bundled"
+    )
     with pytest.raises(ConnectionError, match=message):
-        read(name, data_dir / "new")
+        read(name, data_dir)
+    monkeypatch.setattr(kind, "mirrors", [unreachable, serve(published)])
+    monkeypatch.setattr(kind, "resources", [(f"{lost.name}.gz", hashlib.md5(content).hexdigest())])
+    assert len(read(name, data_dir)["test"].labels) == 6
+    assert (raw / f"{lost.name}.gz").read_bytes() == content
+
+
+def test_an_archive_of_ones_own_is_taken_by_what_it_holds(archive, tmp_path, unreachable):
+    """Packed anew, or unpacked; one that cannot be read is named and stays."""
+    folder, arrays = archive
+    target = tmp_path / "rotmnist"
+    target.mkdir()
+    with zipfile.ZipFile(folder / ARCHIVE) as published:
+        published.extractall(target)
+    for packed in (False, True):
+        if packed:
+            with zipfile.ZipFile(target / ARCHIVE, "w", zipfile.ZIP_DEFLATED) as own:
+                for path in target.glob("*.amat"):
+                    own.write(path, path.name)
+                    path.unlink()
+        test = read("rotmnist", tmp_path, [unreachable])["test"]
+        np.testing.assert_allclose(test.images, arrays["test"][0], rtol=1e-7)
+    (target / ARCHIVE).write_bytes(b"half of it")
+    with pytest.raises(
+        ValueError, match=rf"{ARCHIVE} must hold .*got File is not a zip.*in its pl"
+    ):
+        read("rotmnist", tmp_path, [unreachable])
+    assert (target / ARCHIVE).read_bytes() == b"half of it"

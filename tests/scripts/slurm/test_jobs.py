@@ -6,6 +6,7 @@ import subprocess
 import time
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from tests.conftest import ROOT
 
@@ -54,13 +55,14 @@ def test_a_job_has_a_directory_and_resumes_it_when_it_starts_again(job, tmp_path
     own, place = OWN[script]
     assert job(script, "experiment=e", "tags=[a b]").wait() == 0
     command = f"--kill-on-bad-exit=1 python src/train.py {own} experiment=e tags=[a b]"
-    assert calls(tmp_path, "srun") == [f"{command} hydra.run.dir=logs/train/slurm/{place}"]
+    assert calls(tmp_path, "srun") == [f"{command} hydra.run.dir='logs/train/slurm/{place}'"]
     assert calls(tmp_path, "scontrol") == []
-    run = tmp_path / "run" / place[2:]
+    run = tmp_path / "it's José's, [a]" / place[2:]
     run.mkdir(parents=True)
     (run / "config.yaml").touch()
-    assert job(script, RUN_DIR=str(tmp_path / "run")).wait() == 0
-    assert calls(tmp_path, "srun")[1].split()[-1] == f"resume={run}"
+    assert job(script, RUN_DIR=str(tmp_path / "it's José's, [a]")).wait() == 0
+    typed = calls(tmp_path, "srun")[1].partition(" resume=")[2].removesuffix(" trust=true")
+    assert OverridesParser.create().parse_override(f"resume={typed}").value() == str(run)
 
 
 def test_a_run_is_repeated_after_the_time_limit_and_not_after_an_error(job, tmp_path):

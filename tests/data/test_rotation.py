@@ -5,7 +5,9 @@ import torch
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.functional import rotate
 
-from src.data.rotmnist.rotation import rotate_images, uniform_angles
+from src.data.rotation import rotate_images, turn_vectors, uniform_angles
+from src.models.components.gcnn.actions import transform_vector_field
+from src.models.components.gcnn.groups import make_group
 
 
 def random_images(*shape, dtype=torch.float64):
@@ -46,3 +48,16 @@ def test_uniform_angles_fill_the_circle():
     assert 0 <= angles.min() < angles.max() < 2 * math.pi
     share = torch.histc(angles, bins=8, min=0, max=2 * math.pi) / len(angles)
     torch.testing.assert_close(share, torch.full((8,), 1 / 8), atol=0.005, rtol=0)
+
+
+def test_vectors_turn_as_the_group_turns_them():
+    fields = random_images(8, 4, 9, 9)
+    angles = torch.arange(8, dtype=torch.float64) * math.pi / 4
+    turned, group = turn_vectors(fields, angles), make_group("c8")
+    for element, (field, got) in enumerate(zip(fields, turned)):
+        matrix = group.matrices[element]
+        expected = torch.einsum("pq,iqyx->ipyx", matrix, field.unflatten(0, (2, 2))).flatten(0, 1)
+        torch.testing.assert_close(got, expected)
+    turned = turn_vectors(rotate_images(fields[:1], angles[2:3]), angles[2:3])
+    expected = transform_vector_field(fields[:1], make_group("c4"), 1)
+    torch.testing.assert_close(turned, expected)

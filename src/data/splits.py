@@ -3,7 +3,7 @@
 import torch
 from torch import Generator, Tensor
 
-from src.data.rotmnist.rotation import rotate_images, uniform_angles
+from src.data.rotation import rotate_images, uniform_angles
 from src.seeding import Stream, derived_generator
 
 SPLITS = ("train", "val", "test")

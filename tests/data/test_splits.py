@@ -1,7 +1,7 @@
 import torch
 
-from src.data.rotmnist import splits
-from src.data.rotmnist.rotation import rotate_images
+from src.data import splits
+from src.data.rotation import rotate_images
 
 
 def test_class_balanced_indices_share_out_every_class_shuffled_and_fixed():

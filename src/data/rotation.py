@@ -41,5 +41,18 @@ def uniform_angles(count: int, generator: Generator | None = None) -> Tensor:
     return torch.rand(count, generator=generator) * (2 * math.pi)
 
 
+def turn_vectors(fields: Tensor, angles: Tensor) -> Tensor:
+    """Turn the vectors of fields ``[B, 2 C, H, W]``, ordered (i, component), where they stand.
+
+    Component 0 points along increasing column index, component 1 along increasing row index;
+    angles ``[B]``, in radians, are counter-clockwise as displayed.
+    """
+    angles = angles.to(fields.dtype)[:, None, None, None]
+    cos, sin = angles.cos(), angles.sin()
+    along_columns, along_rows = fields[:, ::2], fields[:, 1::2]
+    turned = (cos * along_columns + sin * along_rows, cos * along_rows - sin * along_columns)
+    return torch.stack(turned, 2).flatten(1, 2)
+
+
 def _centred_positions(size: int, like: Tensor) -> Tensor:
     return torch.arange(size, dtype=like.dtype, device=like.device) - (size - 1) / 2

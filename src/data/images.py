@@ -1,0 +1,148 @@
+"""Labelled images in memory: the base of their data modules."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+from torch.utils.data import DataLoader
+
+from src.checks import wrong
+from src.data.loading import ImageDataset, InMemoryDataModule
+from src.data.rotation import rotate_images, turn_vectors, uniform_angles
+from src.data.splits import held_out_indices
+from src.seeding import Stream, derived_generator
+
+Batch = tuple[Tensor, Tensor]
+
+
+class ImageDataModule(InMemoryDataModule):
+    """Base of data modules of labelled images: batches (images ``[B, C, H, W]``, labels ``[B]``).
+
+    A data set of one's own sets ``num_classes`` and ``image_shape``, from which networks and
+    metrics take their sizes, before ``setup`` (as attributes of the class, say), and defines
+    ``read_parts``. An example stands in docs/extending.md.
+
+    Images are float32 of mean 0 and variance 1, by the mean and the standard deviation over all
+    pixels and channels of the training images. Vector fields are divided by the root mean square
+    alone, because a constant vector does not turn. Labels are int64. Order and augmentation are
+    functions of (seed, epoch, rank) alone, so networks trained with one seed see the same images,
+    and a run resumed at the end of an epoch goes on as if it had not stopped.
+
+    Args:
+        augment: whether to change training images in every epoch by ``augmentation``, which turns
+            them. This happens on the device, in the hook of a Trainer that is fitting; a loader
+            used without one yields the images as they are.
+        loading: batch_size, num_workers and seed, see `InMemoryDataModule`; the seed is that of
+            augmentation too.
+
+    Attributes:
+        num_classes: number of labels.
+        image_shape: shape of one image, (C, H, W).
+        input_kind: how a group acts on images: ``"scalar"``, each channel alone, or ``"vector"``,
+            two channels a vector, along columns and along rows.
+        mean, std: of the training images, None before ``setup``.
+
+    Raises:
+        ValueError: if an option lies outside its range, or images or labels are not as promised.
+    """
+
+    num_classes: int
+    image_shape: tuple[int, int, int]
+    input_kind = "scalar"
+
+    def __init__(
+        self,
+        batch_size: int = 64,
+        num_workers: int = 0,
+        seed: int | None = 0,
+        augment: bool = False,
+    ) -> None:
+        super().__init__(batch_size, num_workers, seed)
+        if not isinstance(augment, bool):
+            raise ValueError(wrong("augment", "true or false", augment, "data.augment=true"))
+        self.augment = augment
+        self.mean: float | None = None
+        self.std: float | None = None
+        self._stream: tuple[int, Generator] | None = None
+
+    def read_parts(self) -> Mapping[str, tuple[Any, Any]]:
+        """Images and labels of the parts ``train``, ``val`` and ``test``, as tensors or arrays.
+
+        Images are bytes in 0..255, which are divided by 255, or floats, ``[N, C, H, W]``; labels
+        are whole numbers from 0 on. A part that is missing is a tenth of the training images,
+        held out at random, the same in every run.
+        """
+        raise NotImplementedError
+
+    def setup(self, stage: str | None = None) -> None:
+        """Load all parts and normalise them, and start the random streams anew."""
+        self._stream = None
+        self._start_streams()
+        if self._datasets:
+            return
+        parts = {n: self._checked(n, *part) for n, part in self.read_parts().items()}
+        for missing in [name for name in ("test", "val") if name not in parts]:
+            images, labels = parts["train"]
+            kept, held_out = held_out_indices(len(labels), len(labels) // 10)
+            parts[missing] = images[held_out], labels[held_out]
+            parts["train"] = images[kept], labels[kept]
+        train = parts["train"][0]
+        if self.input_kind == "vector":
+            self.mean, self.std = 0.0, train.square().mean().sqrt().item()
+        else:
+            std, mean = torch.std_mean(train, correction=0)
+            self.mean, self.std = mean.item(), std.item()
+        self._datasets = {
+            name: ImageDataset((images - self.mean).div_(self.std), labels)
+            for name, (images, labels) in parts.items()
+        }
+
+    def test_dataloader(self) -> DataLoader:
+        """Test batches, always in the same order."""
+        return self._loader(self._dataset("test"))
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Change a training batch on its device when augmentation is on."""
+        if not (self.augment and self.trainer is not None and self.trainer.training):
+            return batch
+        images, labels = batch
+        return self.augmented(images, self.trainer.current_epoch), labels
+
+    def augmented(self, images: Tensor, epoch: int) -> Tensor:
+        """`augmentation` of normalised images ``[B, C, H, W]`` with the epoch's next numbers.
+
+        The background is restored before, so that what turns into view is black as in the images
+        that were read. Numbers are drawn on the CPU and are the same for every device.
+        """
+        if self._stream is None or self._stream[0] != epoch:
+            rank = self._position()[1]
+            stream = derived_generator(self._run_seed, Stream.AUGMENTATION, epoch, rank)
+            self._stream = (epoch, stream)
+        black = -self.mean / self.std
+        return self.augmentation(images - black, self._stream[1]).add_(black)
+
+    def augmentation(self, images: Tensor, generator: Generator) -> Tensor:
+        """Turn each image ``[B, C, H, W]``, in which 0 is black, by an angle of its own.
+
+        To be overridden for another choice; random numbers must come from ``generator``, which
+        lies on the CPU.
+        """
+        angles = uniform_angles(len(images), generator).to(images.device)
+        turned = rotate_images(images, angles)
+        return turned if self.input_kind == "scalar" else turn_vectors(turned, angles)
+
+    def _checked(self, part: str, images: Any, labels: Any) -> tuple[Tensor, Tensor]:
+        """Images as float32 and labels as int64, if they are what the attributes promise."""
+        images, labels = torch.as_tensor(images), torch.as_tensor(labels).long()
+        expected, got = tuple(self.image_shape), tuple(images.shape)
+        span = (labels.min().item(), labels.max().item()) if len(labels) else (0, -1)
+        inside = 0 <= span[0] <= span[1] < self.num_classes
+        if got != (len(labels), *expected) or not inside:
+            raise ValueError(
+                f"the {part} images of {type(self).__name__} must be [N, "
+                f"{', '.join(map(str, expected))}] with N labels from 0 to {self.num_classes - 1}; "
+                f"got images {list(got)} and {len(labels)} labels from {span[0]} to {span[1]}. "
+                "Change `image_shape` or `num_classes` of the class, or what `read_parts` returns."
+            )
+        return images / 255 if images.dtype == torch.uint8 else images.float(), labels
