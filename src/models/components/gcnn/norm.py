@@ -44,11 +44,19 @@ class _ChannelsLast:
 
 
 class ImageBatchNorm(_ChannelsLast, nn.BatchNorm2d):
-    """Batch norm of images [B, C, H, W]."""
+    """`nn.BatchNorm2d` of images [B, C, H, W], as fast with any number of channels and threads."""
 
 
 class GroupBatchNorm(_ChannelsLast, nn.BatchNorm3d):
-    """Batch norm with one mean, variance, scale and shift per channel: equivariant."""
+    r"""Batch norm with one mean, variance, scale and shift per channel: equivariant.
+
+    .. math:: y_c = w_c\, \frac{x_c - m_c}{\sqrt{v_c + \epsilon}} + b_c
+
+    with mean m_c and variance v_c over samples, group elements and pixels in training, and their
+    running averages in evaluation. [B, C, |G|, H, W] -> the same.
+
+    Reference: T. Cohen, M. Welling, Group Equivariant Convolutional Networks, ICML 2016.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, |G|, H, W], any order of memory; channels last is fastest."""
