@@ -17,11 +17,12 @@ from lightning import Trainer  # noqa: E402
 from lightning.pytorch.callbacks import LambdaCallback  # noqa: E402
 from omegaconf import DictConfig, OmegaConf  # noqa: E402
 from torch import Tensor  # noqa: E402
-from torch.utils.data import DataLoader  # noqa: E402
+from torch.utils.data import DataLoader, default_collate  # noqa: E402
 
 from scripts.benchmarks.tables import Table, make_parser, parse, report  # noqa: E402
 from scripts.benchmarks.timing import wait_for  # noqa: E402
 from src.data.smoke.datamodule import SmokeDataModule  # noqa: E402
+from src.measures.macs import count_macs  # noqa: E402
 from src.models.components.widths import count_parameters  # noqa: E402
 from src.runs.building import build  # noqa: E402
 from src.runs.console import quiet_third_party  # noqa: E402
@@ -31,8 +32,9 @@ from src.runs.resolvers import register_resolvers  # noqa: E402
 WARM_UP = 1  # steps that are not counted
 NOTE = (
     "s/step: fastest of {steps} steps (forward, backward, update) on random samples of the right "
-    "shape; where the timed batch is smaller, proportionally more. Hours: of all steps of the "
-    "training, without validation, tests and measures."
+    "shape; where the timed batch is smaller, proportionally more. MACs: multiply-accumulates of "
+    "one image, or of one frame that is forecast. Hours: of all steps of the training, without "
+    "validation, tests and measures."
 )
 
 
@@ -91,6 +93,7 @@ def estimate(
     return {
         "model": config.hydra.runtime.choices.model,
         "parameters": f"{count_parameters(model):,}",
+        "MACs": f"{count_macs(model, model.network_inputs(default_collate([sample]))):,}",
         "batch": batch,
         "timed batch": timed_batch,
         "steps": f"{steps:,}",

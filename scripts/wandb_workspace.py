@@ -26,10 +26,11 @@ if TYPE_CHECKING:
 # Axes; written out, as to import what defines them takes seconds.
 STEP, EPOCHS_TRAINED = "trainer/global_step", "epochs_trained"
 RELAXED = "dynamics/relaxed_weight_error"
-DYNAMICS = ("equivariance_error", "equivariance_error_floor", "lie_derivative")
-DYNAMICS += ("lie_derivative_relative", "sharpness", "sharpness_relative", "sharpness_worst_case")
+DYNAMICS = ("equivariance_error", "lie_derivative")
+DYNAMICS += ("lie_derivative_relative", "sharpness", "sharpness_curvature", "sharpness_worst_case")
 DYNAMICS += ("hessian_max", "hessian_min", "hessian_trace")
-OPTIMISATION = ("grad_norm", "update_ratio", "learning_rate", "step_time")
+DYNAMICS += ("departure", "departure_gradient", "projected_loss", "projected_loss_change")
+OPTIMISATION = ("grad_norm", "update_ratio", "first_step", "learning_rate", "step_time")
 NETWORK = "model.net._target_"
 ATTRIBUTES = {"group": "Group", "sweep": "Sweep", "job_type": "JobType"}  # of runs, beside config
 SECONDS = 4.0  # what a server is given to save it
@@ -62,8 +63,8 @@ def build_workspace(entity: str, project: str, name: str, group_by: str) -> "Wor
     pictures = [wr.MediaBrowser(title=name, media_keys=[name]) for name in images]
     tested = [wr.BarPlot(title=n, metrics=[n], **bars) for n in ("test/acc", "test/rmse")]
     sections = {
-        "Loss": lines(["train/loss", "val/loss", "train/penalty"], STEP),
-        "Score": [*lines(["val/acc", "val/rmse"], STEP), *tested],
+        "Loss": lines(["train/loss", "val/loss", "val/loss_reestimated", "train/penalty"], STEP),
+        "Score": [*lines(["val/acc_reestimated", "val/rmse_reestimated"], STEP), *tested],
         "Dynamics": lines([f"dynamics/{name}" for name in DYNAMICS]),
         "Relaxed weights": [*lines([RELAXED]), each_run, each_layer, *pictures],
         "Optimisation": lines([f"dynamics/{name}" for name in OPTIMISATION]),

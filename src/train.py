@@ -54,7 +54,7 @@ def train(config: DictConfig, callbacks: "Sequence[Callback]" = ()) -> float | N
         everything = [*build_callbacks(run.config), *callbacks]
         trainer = build(run.config, "trainer", callbacks=everything, logger=False)
         with ending_processes(trainer):
-            run.start_logging(trainer, model)
+            run.start_logging(trainer, model, datamodule)
             trainer.fit(model, datamodule=datamodule, ckpt_path=run.checkpoint, weights_only=True)
             status = run.summary["status"] = training_status(trainer, callbacks)
             finished = status == "finished"

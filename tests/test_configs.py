@@ -5,12 +5,14 @@ from itertools import cycle
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+from src.measures.macs import count_macs
 from src.models.components.widths import count_parameters
 from src.runs.building import build
 from src.runs.resolvers import register_resolvers
@@ -29,6 +31,7 @@ SHORT = (
 )
 FEW_SAMPLES = (
     "callbacks.equivariance_error.num_samples=8",
+    "callbacks.projection.num_samples=8",
     "callbacks.lie_derivative.num_samples=4",
     "callbacks.sharpness.num_samples=8",
 )
@@ -91,7 +94,8 @@ WITH_MODELS = list(
 @pytest.mark.slow
 @pytest.mark.parametrize(("model", "callbacks", "logger", "trainer"), WITH_MODELS)
 def test_models_callbacks_loggers_and_trainers(short_run, model, callbacks, logger, trainer):
-    choices = (f"model={model}", f"callbacks={callbacks}", f"logger={logger}", f"trainer={trainer}")
+    beside = {"early_stopping": "[minimal,early_stopping]"}.get(callbacks, callbacks)
+    choices = (f"model={model}", f"callbacks={beside}", f"logger={logger}", f"trainer={trainer}")
     few = FEW_SAMPLES if callbacks in ("default", "dynamics") else ()
     run = short_run(*choices, *few, *CPU, *SHORT)
     assert run.summary["status"] == "finished"
@@ -130,7 +134,7 @@ def test_experiments_on_smoke_fit_together(experiment):
     if grid_size := config.model.net.get("grid_size"):
         assert list(grid_size) == [config.data.resolution // config.data.coarsen] * 2
     assert module.input_kind == "vector"
-    assert config.callbacks.checkpoint.monitor == module.monitor == "val/rmse"
+    assert config.callbacks.checkpoint.monitor == module.monitor == "val/rmse_reestimated"
     assert config.callbacks.checkpoint.mode == module.monitor_mode == "min"
 
 
@@ -153,6 +157,18 @@ def test_models_that_forecast_have_equal_sizes(model, num_inputs):
     expected = PAPER if model.endswith("_paper") else SMALL
     assert count_parameters(module) == pytest.approx(expected, rel=0.03)
     assert (module.num_inputs, module.net.num_inputs) == (num_inputs, num_inputs)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("group", ["c4", "d4"])
+@pytest.mark.parametrize("model", [name for name in options("model") if "same_macs" in name])
+def test_models_of_equal_macs(model, group):
+    """Those of `rgcnn` for c4, whatever the group."""
+    chosen = [] if model.startswith("cnn") else [f"model.net.group={group}"]
+    net = build(composed("train", "data=rotmnist", f"model={model}", *chosen), "model").net
+    rgcnn = build(composed("train", "data=rotmnist", "model=rgcnn"), "model").net
+    images = torch.zeros(1, 1, 28, 28)
+    assert count_macs(net, images) == pytest.approx(count_macs(rgcnn, images), rel=0.015)
 
 
 @pytest.mark.slow

@@ -88,3 +88,15 @@ def test_a_process_that_fails_ends_the_run(tmp_path):
     assert done.returncode != 0 and "no more" in done.stderr
     assert run.summary["status"] == "failed"
     assert {row["epoch"] for row in rows(run)} == {0}
+
+
+def test_two_processes_score_reestimated_statistics_as_one_does(run_entry_point, tmp_path):
+    """The best checkpoint, evaluated, has the scores that it was chosen for."""
+    small = ("model=rgcnn", "model.net.num_parameters=null", "model.net.hidden_channels=[2,2]")
+    small += ("model.net.num_layers=2", "model.net.pool_after=[1]", "callbacks=minimal")
+    run = started(tmp_path, *IMAGES[:2], *small, *IMAGES[3:-1], f"hydra.run.dir={tmp_path}")
+    evaluated = ("eval", f"ckpt_path={run / 'checkpoints/best.ckpt'}", "split=val", "trainer=cpu")
+    best = run.summary["best"]["metrics"]
+    for name, value in run_entry_point(*evaluated, QUIET).summary["metrics"].items():
+        assert best[f"{name}_reestimated"] == pytest.approx(value, **EXACT)
+        assert best[name] != pytest.approx(value, **EXACT)

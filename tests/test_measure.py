@@ -1,6 +1,5 @@
 import csv
 import errno
-import inspect
 import shutil
 from functools import partial
 from pathlib import Path
@@ -18,6 +17,7 @@ SHORT = ("trainer=cpu", "trainer.max_epochs=2", "trainer.limit_train_batches=2")
 SHORT += ("trainer.limit_val_batches=1", "trainer.limit_test_batches=1", "logger=csv")
 FAST = ("measure.sharpness.probe.num_directions=1", "measure.sharpness.num_samples=16")
 FAST += ("measure.sharpness.probe.radii=[0.1]", "measure.sharpness.probe.relative_radii=[]")
+FAST += ("measure.sharpness.probe.max_products=30",)
 pytestmark = pytest.mark.slow
 
 
@@ -45,20 +45,22 @@ def measure(run_entry_point, first_training):
 
 def test_the_callbacks_and_the_entry_point_agree(trained, measure):
     """On the same samples with the same options, at the end of the training."""
-    radii = "probe.radii=[0.1] probe.relative_radii=[0.01] probe.filter_radii=[]"
+    radii = "probe.radii=[0.1] probe.relative_radii=[] probe.filter_radii=[]"
     last = trained / "checkpoints" / "last.ckpt"
     for name, changes in (
         ("equivariance_error", "num_samples=128"),
         ("lie_derivative", "num_samples=64 probe.transformations=[rotation]"),
-        ("sharpness", f"num_samples=64 probe.num_directions=3 {radii}"),
+        ("sharpness", f"num_samples=64 {radii}"),
     ):
         measure(last, name, *(f"measure.{name}.{change}" for change in changes.split()))
     kept = MeasureStore(last.parent).read()["last.ckpt"]
     assert (kept["epochs_trained"], kept["step"]) == (2, 4)
+    for entry in kept["measures"].values():
+        assert entry["statistics"] == "re-estimated on 640 training samples"
     logged = trained.summary["last"]["metrics"]
     values = {n: v for entry in kept["measures"].values() for n, v in entry["values"].items()}
     names = ["equivariance_error", "equivariance_error/blocks.1", "lie_derivative", "sharpness"]
-    names += ["lie_derivative_relative", "sharpness_relative", "sharpness_worst_case"]
+    names += ["lie_derivative_relative", "sharpness_curvature", "sharpness_worst_case"]
     for name in names:
         assert values[name] == pytest.approx(logged[f"dynamics/{name}"], rel=1e-4, abs=1e-9), name
 
@@ -79,7 +81,8 @@ def test_all_checkpoints_of_a_run_and_only_what_is_missing(trained, measure, tmp
         measure(trained.path, "sharpness", *FAST)
     last, new = "measure.sharpness.checkpoint=last.ckpt", "overwrite=true"
     seed = "measure.sharpness.probe.seed=1"
-    for changes, number in (((), 1), ((last,), 0), ((seed, last), 1), ((new, last), 1)):
+    cases = [((), 1), ((last,), 0), ((seed, last), 1), ((new, last), 1)]
+    for changes, number in (*cases, (("statistics_samples=0", last), 1)):
         assert measure(trained.path, "sharpness", *FAST, *changes).summary["measured"] == number
     folder = trained / "checkpoints"
     assert set(MeasureStore(folder).read()) == {"best.ckpt", "last.ckpt"}
@@ -121,18 +124,17 @@ def test_everything_of_the_last_checkpoint(trained, measure):
     brief = """hessian.num_samples=16 hessian.probe.num_eigenvalues=1 hessian.probe.num_probes=2
         hessian.probe.lanczos_steps=3 hessian.probe.max_iterations=20 landscape.num_samples=16
         landscape.probe.resolution=3 landscape.probe.line_points=3 lie_derivative.num_samples=8
-        equivariance_error.num_samples=8"""
+        equivariance_error.num_samples=8 projection.num_samples=8"""
     changes = (f"measure.{change}" for change in brief.split())
     run = measure(trained / "checkpoints" / "last.ckpt", "all", *FAST, *changes)
-    assert run.summary["measured"] == 6
+    assert run.summary["measured"] == 7
     kept = MeasureStore(trained / "checkpoints").read()["last.ckpt"]["measures"]
-    functions = {n for n, f in vars(probes).items() if inspect.isfunction(f) and n[0] != "_"}
-    assert set(kept) == {n for n in functions if vars(probes)[n].__module__ == probes.__name__}
+    assert set(kept) == set(probes.__all__)
     pictures = {path.stem for path in (trained / "checkpoints" / "measures").iterdir()}
     assert pictures == {f"last_{name}" for name in kept}
-    scores = kept["symmetry"]["values"]
+    scores = kept["projection"]["values"]
     change = scores["projection/test/loss"] - scores["projection_change/test/loss"]
-    assert change == pytest.approx(kept["symmetry"]["details"]["scores"]["test/loss"]["before"])
+    assert change == pytest.approx(kept["projection"]["details"]["scores"]["test/loss"]["before"])
     assert kept["landscape"]["details"]["steps"] == [0, 2, 4]
     assert kept["hessian"]["num_samples"] == 16
 
@@ -150,7 +152,7 @@ def test_a_run_that_one_may_only_read_is_measured_elsewhere(
     asked = (f"ckpt_path={trained.path}", "measure=symmetry", "trainer=cpu", QUIET)
     shown, _ = refused("measure", *asked)
     assert f"`ckpt_path`={trained.path}. Use output_dir=<a place>" in shown
-    monkeypatch.setattr(probes, "relaxed_layers", lambda network: {})
+    monkeypatch.setattr("src.measures.symmetry.relaxed_layers", lambda network: {})
     for _ in range(2):
         run = measure(trained.path, "symmetry", f"output_dir={tmp_path / 'out'}")
         assert "symmetry of checkpoints/best.ckpt: RelaxedGCNN has no relaxed layer.\n" in run.log

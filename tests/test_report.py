@@ -151,7 +151,11 @@ def test_what_lessens_trust_is_said(run_report, tmp_path):
     write_run(tmp_path / "again", seed=0)
     words = Page(run_report(tmp_path, "--metrics", "test/acc").read_text()).words
     assert "different versions of the code" in words and "with changes" in words
+    assert "differ in their number of threads" not in words
     assert "Not every run has finished" in words and "later run has the same config" in words
+    write_run(tmp_path / "d", seed=3, threads=2)
+    words = Page(run_report(tmp_path, "--metrics", "test/acc").read_text()).words
+    assert "differ in their number of threads (1, 2): on a CPU" in words
 
 
 def test_a_sweep_of_one_row_without_a_finished_run(run_report, tmp_path):
@@ -175,7 +179,8 @@ def test_a_swept_number_has_a_table_and_a_figure_and_named_metrics_share_one(run
     assert first == "test/acc,CNN,0.5 ± 0,0.5 ± 0"
     line, _ = rows(folder / "tables" / "overview.csv")
     errors = ["start/relaxed_weight_error", "dynamics/relaxed_weight_error"]
-    assert list(line)[3:] == [*metrics[:2], *errors]
+    assert list(line.values())[1:4] == ["1,234", "5,678,901", "0.51"]
+    assert list(line)[1:] == ["parameters", "MACs", "s/step", "seeds", *metrics[:2], *errors]
     names = {"against_level", "curves", "relaxed_weight_error_layers"}
     assert {path.stem for path in (folder / "figures").iterdir()} == names
 

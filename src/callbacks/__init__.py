@@ -3,7 +3,15 @@
 from src.callbacks.dynamics import DynamicsCallback
 from src.callbacks.optimization import OptimizationDynamics
 from src.callbacks.pictures import ForecastPictures, WeightPictures
-from src.callbacks.probe import EquivarianceError, Hessian, LieDerivative, RelaxedWeights, Sharpness
+from src.callbacks.probe import (
+    EquivarianceError,
+    Hessian,
+    LieDerivative,
+    Projection,
+    RelaxedWeights,
+    Sharpness,
+)
+from src.callbacks.reestimated import ReestimatedStatistics
 from src.callbacks.weight_path import WeightPath
 
 __all__ = [
@@ -13,6 +21,8 @@ __all__ = [
     "Hessian",
     "LieDerivative",
     "OptimizationDynamics",
+    "Projection",
+    "ReestimatedStatistics",
     "RelaxedWeights",
     "Sharpness",
     "WeightPath",

@@ -11,7 +11,9 @@ import torch
 from lightning import LightningModule, Trainer
 from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback, Checkpoint
+from torch import Tensor
 
+from src.callbacks.reestimated import REESTIMATED, VALIDATION, ReestimatedStatistics
 from src.callbacks.stopping import (
     epochs_trained,
     in_mid_epoch,
@@ -20,8 +22,6 @@ from src.callbacks.stopping import (
 )
 from src.checks import check_choice, check_integer
 from src.files import BEST, LAST, write_bytes
-
-VALIDATION = "val/"  # start of the names of metrics of validation data
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -61,6 +61,8 @@ class BestAndLastCheckpoint(Checkpoint):
 
     A score of validation data (`val/...`) is judged at the end of each validation, while the
     network has the weights it was taken of; another metric at the end of each validated epoch.
+    Where the score is one of `ReestimatedStatistics` (`val/..._reestimated`), `best.ckpt` holds the
+    statistics of batch norm that it was scored with; `last.ckpt` holds the running ones.
 
     `last.ckpt` is written once an epoch is over in every respect: after its metrics reached the
     loggers and after schedulers that follow a metric took their step. A run that is killed at
@@ -73,7 +75,7 @@ class BestAndLastCheckpoint(Checkpoint):
 
     Args:
         dirpath: directory of both files.
-        monitor: name of a logged metric, e.g. `val/acc`.
+        monitor: name of a logged metric, e.g. `val/acc_reestimated`.
         mode: `max` or `min`, whichever is better. Of equal scores the first is kept.
         first_epoch: epochs before this one, counted from 0, are never the best: for networks
             that are not yet what they shall be. In a run of no more epochs the last one is.
@@ -87,9 +89,7 @@ class BestAndLastCheckpoint(Checkpoint):
         ValueError: for a wrong argument, and when training logged no metric of that name.
     """
 
-    def __init__(
-        self, dirpath: str, monitor: str = "val/acc", mode: str = "max", first_epoch: int = 0
-    ) -> None:
+    def __init__(self, dirpath: str, monitor: str, mode: str = "max", first_epoch: int = 0) -> None:
         check_integer("first_epoch", first_epoch, minimum=0)
         check_choice("mode", mode, ("max", "min"))
         self.dirpath = Path(dirpath)
@@ -103,6 +103,7 @@ class BestAndLastCheckpoint(Checkpoint):
         self._started = time.monotonic()
         self._validated = False  # in this epoch
         self._placed: dict[str, Any] = {}  # what `best.ckpt` is
+        self._scored_with: dict[str, Tensor] = {}  # statistics, while the best is written
         self._fit_loop_at_epoch_end: dict[str, Any] | None = None
 
     @property
@@ -160,6 +161,8 @@ class BestAndLastCheckpoint(Checkpoint):
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         checkpoint["epochs_trained"] = epochs_trained(trainer)
+        state = checkpoint["state_dict"]
+        state.update({n: buffer.to(state[n].dtype) for n, buffer in self._scored_with.items()})
         checkpoint.get("callbacks", {}).pop("Timer", None)  # each start has the whole time limit
         if self._fit_loop_at_epoch_end is not None:
             # Lightning can resume from the loop as it stood at the end of the epoch.
@@ -193,7 +196,12 @@ class BestAndLastCheckpoint(Checkpoint):
         is_best = self._is_best(reached["metrics"]) and reached["epoch"] >= first
         if trainer.strategy.broadcast(is_best):  # all processes save together, or none
             self.best = reached
+            if self.monitor.endswith(REESTIMATED):
+                for callback in trainer.callbacks:
+                    if isinstance(callback, ReestimatedStatistics):
+                        self._scored_with = callback.validated
             trainer.save_checkpoint(self._new_best())
+            self._scored_with = {}
 
     def _new_best(self) -> Path:
         """Where the best checkpoint is until `last.ckpt` speaks of it."""

@@ -7,7 +7,8 @@ from lightning import Callback, LightningModule, Trainer
 
 from src.callbacks.stopping import in_mid_epoch, validates_in_training
 
-SHOWN = ("train/loss", "train/acc", "val/loss", "val/acc", "val/rmse")
+SHOWN = ("train/loss", "train/acc", "val/loss")
+SHOWN += ("val/acc", "val/acc_reestimated", "val/rmse", "val/rmse_reestimated")
 
 
 class EpochLog(Callback):

@@ -87,6 +87,7 @@ class ForecastPictures(Callback):
         if trainer.fast_dev_run or not trainer.is_global_zero:
             return
         windows = torch.cat(fixed_subset(trainer, "test", self.num_windows))
+        windows = trainer.precision_plugin.convert_input(windows)
         with evaluation_mode(pl_module):
             forecast = pl_module.forecast(windows)
         truth = windows[:, -forecast.shape[1] :]

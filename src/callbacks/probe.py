@@ -2,45 +2,48 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from statistics import fmean
 from typing import Any
 
 from lightning import LightningModule, Trainer
 
 from src.callbacks.dynamics import DynamicsCallback
+from src.callbacks.reestimated import reestimated
 from src.callbacks.subset import fixed_subset
 from src.checks import check_choice, check_integer
-from src.measures import (
-    Reading,
-    Subject,
-    network_of,
-    probes,
-    relaxed_weight_error,
-    relaxed_weight_errors,
-)
+from src.measures import Reading, Subject, network_of, probes, relaxed_weight_errors
+from src.measures.context import single_precision
+from src.measures.symmetry import departure
+from src.models.components.gcnn.relaxation import relaxed_layers
 
 log = logging.getLogger(__name__)
 
 
 class RelaxedWeights(DynamicsCallback):
-    """Logs how far relaxed layers are from strict ones, see `src.measures.relaxed_weight_error`.
+    """Logs how far relaxed layers are from strict ones, read off their weights.
 
-    Names: ``dynamics/relaxed_weight_error`` (mean over layers) and
-    ``dynamics/relaxed_weight_error/<layer>``; none for networks without relaxed layers.
+    Names: ``dynamics/relaxed_weight_error``, see `src.measures.relaxed_weight_error`, and
+    ``dynamics/departure``, see `src.measures.symmetry.departure`, both means over layers; and both
+    with ``/<layer>``. None for networks without relaxed layers.
     """
 
     def measure(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, float]:
-        network = network_of(pl_module)
-        errors = relaxed_weight_errors(network)
-        if not errors:
-            return {}
-        values = {f"dynamics/relaxed_weight_error/{name}": e.item() for name, e in errors.items()}
-        return {"dynamics/relaxed_weight_error": relaxed_weight_error(network).item(), **values}
+        values = {}
+        with single_precision(network_of(pl_module)) as network:
+            errors = {name: error.item() for name, error in relaxed_weight_errors(network).items()}
+            departures = {name: departure(layer) for name, layer in relaxed_layers(network).items()}
+        measures = {"relaxed_weight_error": errors, "departure": departures}
+        for measure, found in measures.items() if errors else ():
+            values[f"dynamics/{measure}"] = fmean(found.values())
+            values |= {f"dynamics/{measure}/{name}": value for name, value in found.items()}
+        return values
 
 
 class ProbeCallback(DynamicsCallback):
     """Logs what one of `src.measures.probes` finds on a `fixed_subset`, as ``dynamics/<name>``.
 
-    Nothing is logged where there are no such data. Subclasses name the ``probe``.
+    Measured with the statistics of batch norm of the trainer's `ReestimatedStatistics`, if it has
+    one. Nothing is logged where there are no such data. Subclasses name the ``probe``.
 
     Args:
         split: ``"train"`` or ``"val"``.
@@ -72,7 +75,9 @@ class ProbeCallback(DynamicsCallback):
                 log.info("No %s data: %s is not measured.", self.split, type(self).__name__)
         if not self._subset:
             return {}
-        reading = self.probe(Subject(pl_module, self._subset), **self.options)
+        with single_precision(network_of(pl_module)), reestimated(trainer, pl_module) as statistics:
+            subject = Subject(pl_module, self._subset, statistics=statistics)
+            reading = self.probe(subject, **self.options)
         return {f"dynamics/{name}": value for name, value in reading.values.items()}
 
 
@@ -98,3 +103,9 @@ class Hessian(ProbeCallback):
     """Logs both ends and the trace of the loss's Hessian, see `src.measures.probes.hessian`."""
 
     probe = staticmethod(probes.hessian)
+
+
+class Projection(ProbeCallback):
+    """Logs what strict layers would change, see `src.measures.probes.projection`."""
+
+    probe = staticmethod(probes.projection)

@@ -17,7 +17,7 @@ class ReportToStudy(Callback):
 
     Args:
         trial: trial of the study.
-        metric: name of a logged metric, e.g. `val/acc`; a ValueError if training logs none such.
+        metric: name of a logged metric, e.g. `val/rmse`; a ValueError if training logs none such.
         reported: epochs, counted from 1, that the study has already.
     """
 

@@ -1,6 +1,7 @@
 """Fixed subsets of the training, validation and test data of a trainer."""
 
 from lightning import LightningDataModule, Trainer
+from lightning.pytorch.plugins import HalfPrecision
 from lightning.pytorch.trainer.states import RunningStage
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
@@ -18,7 +19,7 @@ def fixed_subset(trainer: Trainer, split: str, num_samples: int) -> list[Batch]:
 
     Returns:
         Batches as the loader gives them (tensors, or tuples of tensors), on the module's device
-        and in its precision; empty where there are no such data.
+        and in its precision, but not in half; empty where there are no such data.
     """
     hook = f"{split}_dataloader"
     if split == "test":
@@ -31,12 +32,33 @@ def fixed_subset(trainer: Trainer, split: str, num_samples: int) -> list[Batch]:
     if loader is None:
         return []
     read = first_samples if split == "val" else spread_samples
-    convert, move = trainer.precision_plugin.convert_input, trainer.strategy.batch_to_device
+    with preserved_rng():
+        return _given(trainer, read(loader, num_samples))
+
+
+def training_sample(trainer: Trainer, num_samples: int, seed: int = 0) -> list[Batch]:
+    """Training samples, augmented as in training, by the data module's ``sample_training``.
+
+    The same in every call, on the module's device, in the precision of `fixed_subset`. Of data
+    without that method the `fixed_subset`, not augmented. Random states stay as they were.
+    """
+    sample = getattr(trainer.datamodule, "sample_training", None)
+    if sample is None:
+        return fixed_subset(trainer, "train", num_samples)
+    with preserved_rng():
+        return _given(trainer, sample(num_samples, seed))
+
+
+def _given(trainer: Trainer, batches: list[Batch]) -> list[Batch]:
+    """Batches as the network gets them, not augmented; for one of half precision not rounded."""
+    precision, move = trainer.precision_plugin, trainer.strategy.batch_to_device
+    convert = (
+        (lambda batch: batch) if isinstance(precision, HalfPrecision) else precision.convert_input
+    )
     stage = trainer.state.stage
     if trainer.training:  # hooks of the data module may augment training batches
         trainer.state.stage = RunningStage.VALIDATING
     try:
-        with preserved_rng():
-            return [move(convert(batch)) for batch in read(loader, num_samples)]
+        return [move(convert(batch)) for batch in batches]
     finally:
         trainer.state.stage = stage

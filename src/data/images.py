@@ -119,8 +119,7 @@ class ImageDataModule(InMemoryDataModule):
             rank = self._position()[1]
             stream = derived_generator(self._run_seed, Stream.AUGMENTATION, epoch, rank)
             self._stream = (epoch, stream)
-        black = -self.mean / self.std
-        return self.augmentation(images - black, self._stream[1]).add_(black)
+        return self._changed(images, self._stream[1])
 
     def augmentation(self, images: Tensor, generator: Generator) -> Tensor:
         """Turn each image ``[B, C, H, W]``, in which 0 is black, by an angle of its own.
@@ -131,6 +130,14 @@ class ImageDataModule(InMemoryDataModule):
         angles = uniform_angles(len(images), generator).to(images.device)
         turned = rotate_images(images, angles)
         return turned if self.input_kind == "scalar" else turn_vectors(turned, angles)
+
+    def _as_trained(self, batch: Batch, generator: Generator) -> Batch:
+        images, labels = batch
+        return (self._changed(images, generator) if self.augment else images), labels
+
+    def _changed(self, images: Tensor, generator: Generator) -> Tensor:
+        black = -self.mean / self.std
+        return self.augmentation(images - black, generator).add_(black)
 
     def _checked(self, part: str, images: Any, labels: Any) -> tuple[Tensor, Tensor]:
         """Images as float32 and labels as int64, if they are what the attributes promise."""

@@ -89,6 +89,25 @@ class InMemoryDataModule(LightningDataModule):
         """Validation batches, always in the same order."""
         return self._loader(self._dataset("val"))
 
+    def sample_training(self, num_samples: int, seed: int = 0) -> list[Any]:
+        """Batches of training samples, as in training but the same in every call.
+
+        For statistics of batch norm: samples are drawn without repetition, and augmented, by a
+        generator of their own, so that training does not notice. At most ``num_samples``, in
+        whole batches of ``batch_size``, which count the same; of fewer samples one batch.
+        """
+        generator = Generator().manual_seed(seed)
+        dataset = self._dataset("train")
+        rows = torch.randperm(len(dataset), generator=generator)[:num_samples].tolist()
+        size = min(self.batch_size, len(rows))
+        starts = range(0, len(rows) - size + 1, size)
+        batches = (dataset.__getitems__(rows[i : i + size]) for i in starts)
+        return [self._as_trained(batch, generator) for batch in batches]
+
+    def _as_trained(self, batch: Any, generator: Generator) -> Any:
+        """A training batch as the network gets it; augmentation draws from the generator."""
+        return batch
+
     def _dataset(self, part: str) -> Dataset:
         if not self._datasets:
             raise RuntimeError(

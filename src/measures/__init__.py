@@ -1,10 +1,10 @@
 """Pure functions that quantify how a network is, and how it changes, during training."""
 
 from src.measures.context import evaluation_mode, preserved_rng
-from src.measures.equivariance import equivariance_error, equivariance_errors, interpolation_floor
+from src.measures.equivariance import equivariance_error, equivariance_errors
 from src.measures.forecast import ForecastScores, divergence
 from src.measures.objective import Objective
-from src.measures.optimization import grad_norm, update_ratio
+from src.measures.optimization import grad_norm, kernels, update_ratio
 from src.measures.relaxed_weights import relaxed_weight_error, relaxed_weight_errors
 from src.measures.subject import PathPoint, Reading, Subject, network_of
 
@@ -19,7 +19,7 @@ __all__ = [
     "equivariance_errors",
     "evaluation_mode",
     "grad_norm",
-    "interpolation_floor",
+    "kernels",
     "network_of",
     "preserved_rng",
     "relaxed_weight_error",

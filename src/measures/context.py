@@ -107,6 +107,20 @@ def _backend(name: str) -> Any:
 
 
 @contextmanager
+def single_precision(network: nn.Module) -> Iterator[nn.Module]:
+    """Give a network of half precision float32 weights of the same values, until it is left."""
+    halves = (torch.float16, torch.bfloat16)
+    half = next((p.dtype for p in network.parameters() if p.dtype in halves), None)
+    if half is not None:
+        network.float()
+    try:
+        yield network
+    finally:
+        if half is not None:
+            network.to(half)
+
+
+@contextmanager
 def unchanged(model: nn.Module) -> Iterator[nn.Module]:
     """Measure a model in eval mode, as it is written and in full precision; all is restored."""
     with evaluation_mode(model), as_written(model), preserved_rng(), full_precision():

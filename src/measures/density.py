@@ -1,4 +1,4 @@
-"""Trace and spectral density of a large symmetric matrix, from products with random vectors."""
+"""Spectral density of a large symmetric matrix, from products with random vectors."""
 
 from dataclasses import dataclass
 from math import log, sqrt
@@ -15,15 +15,6 @@ ROUNDING = 100  # a node counts as zero below this many rounding errors of the l
 
 
 @dataclass(frozen=True)
-class Trace:
-    """Estimate of a trace, its standard error, and the number of vectors behind it."""
-
-    value: float
-    standard_error: float
-    num_probes: int
-
-
-@dataclass(frozen=True)
 class SpectralDensity:
     """How the eigenvalues of a matrix are distributed.
 
@@ -31,6 +22,7 @@ class SpectralDensity:
         nodes, weights: point masses of sum 1, in ascending order.
         grid: evenly spaced points, over all nodes and three widths beyond.
         density: values on the grid, with each node as a Gaussian; the integral is 1.
+        density_error: their standard errors over the random vectors.
         width: standard deviation of these Gaussians.
         negative_fraction: weight of the nodes below 0.
         negative_fraction_error: its standard error over the random vectors.
@@ -42,36 +34,13 @@ class SpectralDensity:
     weights: list[float]
     grid: list[float]
     density: list[float]
+    density_error: list[float]
     width: float
     negative_fraction: float
     negative_fraction_error: float
     negative_fraction_bounds: tuple[float, float]
     num_probes: int
     num_products: int
-
-
-def trace(operator: SymmetricOperator, num_probes: int = 10, *, seed: int = 0) -> Trace:
-    r"""Hutchinson's estimate of the trace, with its standard error.
-
-    .. math:: \mathrm{tr}\, H \approx \mathrm{mean}_i\, v_i^\top H v_i
-
-    over vectors v_i of independent random signs. The estimate is unbiased.
-
-    Args:
-        operator: H.
-        num_probes: number of vectors, and of products; at least 2.
-        seed: random seed of the vectors.
-
-    Raises:
-        ValueError: an argument out of range, or a product that is not finite.
-
-    Reference: M. Hutchinson, A Stochastic Estimator of the Trace of the Influence Matrix for
-    Laplacian Smoothing Splines, Communications in Statistics 1989.
-    """
-    check_integer("num_probes", num_probes, minimum=2)
-    probes = random_signs(operator.shape[0], num_probes, np.random.default_rng(seed))
-    samples = [probe @ operator.matvec(probe) for probe in probes]
-    return Trace(float(np.mean(samples)), float(sem(samples)), num_probes)
 
 
 def spectral_density(
@@ -135,12 +104,13 @@ def spectral_density(
     extent = np.ptp(nodes) or np.abs(nodes).max() or 1.0
     width = float(extent / (lanczos_steps - 1) / sqrt(8 * log(3)))  # a third midway of even nodes
     grid = np.linspace(nodes[0] - 3 * width, nodes[-1] + 3 * width, num_points)
-    density = normal.pdf(grid[:, None], nodes, width) @ weights
+    densities = [normal.pdf(grid[:, None], theta, width) @ w for theta, w in rules]
     return SpectralDensity(
         nodes=nodes.tolist(),
         weights=weights.tolist(),
         grid=grid.tolist(),
-        density=density.tolist(),
+        density=np.mean(densities, 0).tolist(),
+        density_error=sem(densities).tolist(),
         width=width,
         negative_fraction=fraction,
         negative_fraction_error=float(sem(fractions[:, 1])),

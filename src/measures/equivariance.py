@@ -27,26 +27,22 @@ from src.measures.substitution import blocks_of, substituted_outputs
 from src.models.components.gcnn.groups import Group, make_group
 from src.models.components.gcnn.kernels import IMAGE_INTERPOLATIONS
 
-_NETWORK, _FLOOR = "the network", "the floor"  # layers start with "blocks."
+_NETWORK = "the network"  # layers start with "blocks."
 
 
 class EquivarianceErrors(NamedTuple):
-    """Errors of a network and of its blocks, and what interpolation alone does to its input.
+    """Errors of a network and of its blocks.
 
     Attributes:
         overall: error of the network, mean over elements.
         per_layer: error of each block that runs once, by its name ``"blocks.<child>"``; empty
             for a model without ``blocks``. Blocks that run again and again have no figure.
         per_element: error of the network for each element g but the identity, mean over samples.
-        floor: see `interpolation_floor`; mean over elements.
-        floor_per_element: the same for each element.
     """
 
     overall: float
     per_layer: dict[str, float]
     per_element: dict[int, float]
-    floor: float
-    floor_per_element: dict[int, float]
 
 
 def equivariance_errors(
@@ -104,7 +100,7 @@ def equivariance_errors(
     chosen = chosen_elements(group, elements)
     action = partial(act, group=group, interpolation=interpolation)
     errors: dict[tuple[str, int], list[Tensor]] = defaultdict(list)
-    names = {_NETWORK: None, _FLOOR: None}
+    names = {_NETWORK: None}
     with (
         unchanged(model),
         torch.no_grad(),
@@ -121,8 +117,7 @@ def equivariance_errors(
                 check_shape(kind, expected[name], f"the output of {name}", group.order)
                 names[name] = None
             for g in chosen:
-                moved = action(input, images, g)
-                y, features = network.keep(moved)
+                y, features = network.keep(action(input, images, g))
                 got = {_NETWORK: y, **features}
                 for name, kind in kinds.items():
                     turned = action(kind, expected[name], g)
@@ -134,19 +129,10 @@ def equivariance_errors(
                         )
                     distance = relative_distance(got[name], turned, expected[name])
                     errors[name, g].append(distance)
-                lost = torch.zeros(len(images), device=images.device)
-                if not group.is_exact(g):
-                    back = action(input, moved, int(group.inverse[g]))
-                    lost = relative_distance(back, images, images)
-                errors[_FLOOR, g].append(lost)
     per_element = {n: {g: mean_over_samples(errors[n, g]) for g in chosen} for n in names}
     means = {name: sum(of.values()) / len(of) for name, of in per_element.items()}
     return EquivarianceErrors(
-        overall=means.pop(_NETWORK),
-        floor=means.pop(_FLOOR),
-        per_layer=means,
-        per_element=per_element[_NETWORK],
-        floor_per_element=per_element[_FLOOR],
+        overall=means.pop(_NETWORK), per_layer=means, per_element=per_element[_NETWORK]
     )
 
 
@@ -155,19 +141,3 @@ def equivariance_error(
 ) -> float:
     """The error of the network alone, ``equivariance_errors(...).overall``, with its options."""
     return equivariance_errors(model, batches, group, per_layer=False, **options).overall
-
-
-def interpolation_floor(
-    batches: Iterable[Batch], group: str | Group, *, input: Input = "scalar", **options: Any
-) -> float:
-    r"""What turning pictures by a group element, and back again, loses of them.
-
-    .. math:: \mathrm{mean}_{x,\, g \neq e} \frac{\|g^{-1} (g x) - x\|}{\|x\|}
-
-    Pictures blur, and their corners leave the frame. `equivariance_errors` does not show this loss
-    for the identity network, as it interpolates both of its terms alike; the form
-    ||g^-1 f(g x) - f(x)|| / ||f(x)||, equal to it where turning loses nothing, does, and is this
-    floor. Elements that map the pixel grid to itself lose 0. Options: see `equivariance_errors`.
-    """
-    identity = nn.Identity()
-    return equivariance_errors(identity, batches, group, input=input, output=input, **options).floor

@@ -67,10 +67,14 @@ class Objective:
                 total += loss.double().item() * len(inputs)
         return total / self.num_samples
 
-    def gradient(self) -> Weights:
-        """dL/dw at the weights as they are now, by name; also within `torch.inference_mode`."""
+    def gradient(self, state: Weights | None = None) -> Weights:
+        """dL/dw by name, at these parameters; those not named, if trained, are as they are now.
+
+        Also within `torch.inference_mode`.
+        """
         with unchanged(self.network), torch.inference_mode(False), torch.enable_grad():
-            weights = {name: w.clone().requires_grad_() for name, w in self.weights().items()}
+            state = self.weights() | (state or {})
+            weights = {name: w.detach().clone().requires_grad_() for name, w in state.items()}
             for batch in self.data:  # tensors made in inference mode cannot be differentiated
                 inputs, targets = (t.clone() if t.is_inference() else t for t in batch)
                 loss = self.criterion(functional_call(self.network, weights, (inputs,)), targets)

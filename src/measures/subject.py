@@ -1,6 +1,7 @@
 """The subject of a measure, and its reading."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
@@ -8,6 +9,7 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from src.measures.batch_norm import reestimated_statistics
 from src.measures.objective import Objective
 
 NO_PROGRESS = partial(tqdm, disable=True)
@@ -35,6 +37,8 @@ class Subject:
         module: with ``net`` (the network), ``network_inputs`` (of a batch), ``objective`` (the data
             loss on batches), ``input_kind`` and ``output_kind`` (how they transform).
         batches: batches as the data module gives them, on the module's device.
+        statistics: training batches, augmented as in training, that statistics of batch norm are
+            estimated on; none: they stay as they are.
         score: computes the metrics of the test data, where they can be had.
         path: loads states along training, the last one the present one, where they were kept.
         progress: makes a progress bar, with the arguments of `tqdm`; none by default.
@@ -42,6 +46,7 @@ class Subject:
 
     module: nn.Module
     batches: Sequence[Any]
+    statistics: Sequence[Any] = ()
     score: Callable[[], Mapping[str, float]] | None = None
     path: Callable[[], list[PathPoint]] = list
     progress: Callable[..., tqdm] = NO_PROGRESS
@@ -56,6 +61,18 @@ class Subject:
         if hasattr(self.module, "network_inputs"):
             return [self.module.network_inputs(batch) for batch in self.batches]
         return [batch if isinstance(batch, Tensor) else batch[0] for batch in self.batches]
+
+    def reestimated(self) -> AbstractContextManager[nn.Module]:
+        """The network with `reestimated_statistics`, for whoever takes a measure of it."""
+        if not self.statistics:
+            return nullcontext(self.network)
+        return reestimated_statistics(self.objective().network, self.statistics_inputs())
+
+    def statistics_inputs(self) -> list[Tensor]:
+        """Inputs of the objective's network, of the batches for statistics."""
+        if not self.statistics:
+            return []
+        return [inputs for inputs, _ in self.module.objective(self.statistics).data]
 
     def objective(self) -> Objective:
         """The data loss on the batches."""

@@ -1,13 +1,13 @@
-"""Which symmetry relaxed layers have kept or found, and what imposing it again would cost."""
+"""Which symmetry relaxed layers have kept or found, and how far they departed from the strict."""
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from src.checks import check_number
-from src.measures.context import preserved_rng, unchanged
+from src.measures.context import full_precision
 from src.models.components.gcnn.filter_banks import RelaxedLayer
 from src.models.components.gcnn.relaxation import (
     Relaxable,
@@ -27,13 +27,15 @@ class GroupSymmetry:
 
     Attributes:
         group: the group's name.
-        differences, departures, alike: see `element_differences`, ...
-        kept: elements that the layer is still equivariant to, of a departure within the tolerance.
+        differences, kernel_departures, element_departures, alike: see the functions.
+        kept: elements r that the layer is still equivariant to: the mean over g of the difference
+            between r g and g is within the tolerance.
     """
 
     group: str
     differences: list[list[float]]
-    departures: list[float]
+    kernel_departures: list[float]
+    element_departures: list[float]
     alike: list[list[int]]
     kept: list[int]
 
@@ -43,58 +45,23 @@ class LayerSymmetry:
     """How symmetric a relaxed layer is; ``over_group`` for a `RelaxedLayer` alone."""
 
     relaxed_weight_error: float
-    symmetric_fraction: float
+    departure: float
     over_group: GroupSymmetry | None
 
 
-@dataclass(frozen=True)
-class NetworkSymmetry:
-    """Symmetry of relaxed layers, and scores ``before`` and ``after`` the projection, by name."""
-
-    layers: dict[str, LayerSymmetry]
-    scores: dict[str, dict[str, float]]
-
-
-def symmetry(
-    network: nn.Module,
-    score: Callable[[], Mapping[str, float]] | None = None,
-    *,
-    tolerance: float = TOLERANCE,
-) -> NetworkSymmetry:
-    """The symmetry of every relaxed layer, and what projecting the network onto it costs.
-
-    The projection makes every relaxed layer strict (theta = 0, see `Relaxable`): its relaxed
-    weights are replaced by their means, which are the nearest strict ones; see
-    `symmetric_fraction` for when the kernel is the nearest strict one too. All else stays: norms
-    keep the running statistics of the network before.
-
-    Measured in eval mode, without gradients; the network and random states do not change.
+@torch.no_grad()
+def symmetries(network: nn.Module, *, tolerance: float = TOLERANCE) -> dict[str, LayerSymmetry]:
+    """The symmetry of every relaxed layer, by its name; the network is not run.
 
     Args:
-        network: a network with at least one relaxed layer.
-        score: gives scores of the network as it stands when called, by name, such as its accuracy
-            on fixed data; called before and after the projection, from the same random state.
+        network: any network; without relaxed layers there is nothing.
         tolerance: differences between elements that count as none, relative to the mean weight.
 
     Raises:
-        ValueError: if there is no relaxed layer, or ``tolerance`` is negative.
+        ValueError: if ``tolerance`` is negative.
     """
     check_number("tolerance", tolerance, minimum=0, fix=f"{TOLERANCE}")
-
-    def scores() -> dict[str, float]:
-        with preserved_rng():
-            return {} if score is None else {n: float(value) for n, value in score().items()}
-
-    with unchanged(network), torch.no_grad():
-        layers = {n: _of_layer(layer, tolerance) for n, layer in relaxed_layers(network).items()}
-        before = scores()
-        with relaxed_by(network, 0.0):
-            after = scores()
-    changes = {
-        name: {"before": old, "after": after[name], "difference": after[name] - old}
-        for name, old in before.items()
-    }
-    return NetworkSymmetry(layers, changes)
+    return {n: _of_layer(layer, tolerance) for n, layer in relaxed_layers(network).items()}
 
 
 @torch.no_grad()
@@ -110,32 +77,9 @@ def element_differences(layer: RelaxedLayer) -> Tensor:
     Returns:
         [|G|, |G|], without unit; symmetric, with zeros along the diagonal.
     """
-    return _mean_over_weights(layer, pairwise_differences)
-
-
-@torch.no_grad()
-def element_departures(layer: RelaxedLayer) -> Tensor:
-    r"""How far a layer is from equivariant to each element r of its group.
-
-    .. math:: e(r) = \frac{\mathrm{mean}_{l,g} |w_l(r g) - w_l(g)|
-              + \mathrm{mean}_{o,g} |d_o(r g) - d_o(g)|}{\mathrm{mean}_{l,g} |w_l(g)|}
-
-    The kernel at g is W_g = T_g psi_g with psi_g = sum_l w_l(g) psi_l. Equivariance to r asks
-    W_g = T_r W_{r^-1 g}, and T_r T_{r^-1 g} = T_g, so it asks psi_g = psi_{r^-1 g} for all g:
-    equal weights at g and r g. (Of banks that depend on each other linearly, unequal weights may
-    mix equal kernels.) So e(r) = 0 makes the layer equivariant to r, as exactly as T_r T_s = T_rs
-    holds: to rounding on elements that map the pixel grid to itself. Elements of departure zero
-    form a subgroup, since e(r s) <= e(r) + e(s) and e(r^-1) = e(r).
-
-    Returns:
-        [|G|], without unit; zero at the identity.
-    """
-
-    def difference(weights: Tensor) -> Tensor:
-        moved = weights[..., layer.group.cayley.to(weights.device)]  # [..., r, g]: w(r g)
-        return (moved - weights[..., None, :]).abs().mean(-1)
-
-    return _mean_over_weights(layer, difference)
+    weights, biases = layer.effective_weights(), layer.effective_biases()
+    parts = [pairwise_differences(w).mean(0) for w in (weights, biases) if w is not None]
+    return relative_to_mean(sum(parts), weights)
 
 
 def elements_alike(differences: Tensor, tolerance: float = TOLERANCE) -> list[list[int]]:
@@ -152,59 +96,130 @@ def elements_alike(differences: Tensor, tolerance: float = TOLERANCE) -> list[li
 
 
 @torch.no_grad()
-def symmetric_fraction(layer: Relaxable) -> float:
-    r"""The part of a layer's kernel that its strict projection keeps, in squares.
+def departure(layer: Relaxable) -> float:
+    r"""How far a layer's kernel is from its strict projection, in per cent of the kernel's norm.
 
-    .. math:: 1 - \frac{\|W - W_\text{strict}\|^2}{\|W\|^2}
+    .. math:: 100\, \frac{\|W - W_\text{strict}\|}{\|W\|}
 
     with W the expanded kernel and W_strict that of the layer at theta = 0 (see `Relaxable`); for
-    `RelaxedTranslationConv`, with the kernels sum_l w_l(x) psi_l of all positions x. It is 1 if
+    `RelaxedTranslationConv`, with the kernels sum_l w_l(x) psi_l of all positions x. It is 0 if
     and only if the kernel is strict; a kernel of zeros is. Biases play no part.
 
     For layers over a group whose elements all map the pixel grid to itself, and for translations,
-    W_strict is the strict kernel nearest to W in the Frobenius norm, so W - W_strict is
-    orthogonal to it and the value is the fraction of energy
-    ||W_strict||^2 / ||W||^2, from 0 to 1. For other groups (C8), and for `RelaxedSteerableConv`,
-    W_strict is the nearest in the relaxed weights, not in the kernel: the value is then a lower
-    bound of the fraction that the nearest strict kernel has, and may be negative.
+    W_strict is the strict kernel nearest to W in the Frobenius norm, and a departure of d per cent
+    leaves it the fraction 1 - (d / 100)^2 of the energy ||W||^2. For other groups (C8), and for
+    `RelaxedSteerableConv`, W_strict is the nearest in the relaxed weights, not in the kernel: the
+    value is then an upper bound of the distance to the nearest, and may exceed 100.
+    """
+    return _per_cent(kernel_energy(layer, departing_weights(layer)), layer).item()
+
+
+@torch.no_grad()
+def kernel_departures(layer: RelaxedLayer) -> Tensor:
+    r"""How far the kernel of every element g is from its strict projection, in per cent.
+
+    .. math:: d(g) = 100\, \frac{\|W_g - W_{\text{strict}, g}\|}
+              {\sqrt{\mathrm{mean}_h \|W_h\|^2}}
+
+    with W_g the part of the expanded kernel that the element g turns. The mean over g of the
+    squares is the square of `departure`.
 
     Returns:
-        A number without unit.
+        [|G|], in per cent.
     """
-    over_positions = isinstance(layer, RelaxedTranslationConv)
+    energies = _energy_per_element(layer, departing_weights(layer))
+    return _per_cent(layer.group.order * energies, layer)
 
-    def kernel() -> Tensor:  # over positions: the weights alone, [L, H W]
-        found = layer.effective_weights().flatten(1) if over_positions else layer.expanded_kernel()
-        return found.cpu().double()
 
-    def energy(found: Tensor) -> float:
-        if not over_positions:
-            return found.square().sum().item()
-        banks = layer.weight.flatten(1).cpu().double()  # their products, so no kernel is built
-        return (found * (banks @ banks.t() @ found)).sum().item()
+@torch.no_grad()
+def element_departures(layer: RelaxedLayer) -> Tensor:
+    r"""How far a layer's kernel is from equivariant to each element r of its group, in per cent.
 
-    whole = kernel()
+    .. math:: e(r) = 100\, \sqrt{\frac{\sum_g \|W_g - T_r W_{r^{-1} g}\|^2}{2 \sum_g \|W_g\|^2}}
+
+    The kernel at g is W_g = T_g psi_g with psi_g = sum_l w_l(g) psi_l. Equivariance to r asks
+    W_g = T_r W_{r^-1 g}, and T_r T_{r^-1 g} = T_g, so it asks psi_g = psi_{r^-1 g} for all g: the
+    difference is taken as T_g (psi_g - psi_{r^-1 g}). So e(r) = 0 makes the layer, without group
+    biases, equivariant to r as exactly as T_r T_s = T_rs holds: to rounding on elements that map
+    the pixel grid to itself. For groups of these the mean over r of the squares is the square of
+    `departure`, and e(r s) <= e(r) + e(s): elements of departure zero form a subgroup.
+
+    Returns:
+        [|G|], in per cent; zero at the identity.
+    """
+    weights, group = layer.effective_weights(), layer.group
+    moved = weights[:, group.cayley[group.inverse].to(weights.device)]  # [l, r, g]: w_l(r^-1 g)
+    energies = [kernel_energy(layer, w - weights) for w in moved.unbind(1)]
+    return _per_cent(torch.stack(energies) / 2, layer)
+
+
+def departing_weights(layer: Relaxable) -> Tensor:
+    """The weights that a layer uses, less those that it uses at theta = 0; zero if strict."""
+    weights = layer.effective_weights()
     with relaxed_by(layer, 0.0):
-        rest = energy(whole - kernel())
-    return 1.0 - rest / energy(whole) if rest else 1.0
+        return weights - layer.effective_weights()
+
+
+def kernel_energy(layer: Relaxable, weights: Tensor) -> Tensor:
+    """||W||^2 of the kernel of a layer with these weights in place of its effective ones.
+
+    A number in float64; the kernel is linear in these weights, so departures give departures.
+    """
+    if isinstance(layer, RelaxedLayer):
+        return _energy_per_element(layer, weights).sum()
+    if isinstance(layer, RelaxedTranslationConv):  # products of the banks: no kernel is built
+        banks, maps = (w.flatten(1).cpu().double() for w in (layer.weight, weights))
+        return (maps * (banks @ banks.t() @ maps)).sum()
+    return _fibres(layer, weights).square().sum()
+
+
+def relaxed_parameter(layer: Relaxable) -> str:
+    """Name of the parameter that a strict layer shares over its group or its positions."""
+    return "relaxed_weights" if hasattr(layer, "relaxed_weights") else "weight"
+
+
+def _energy_per_element(layer: RelaxedLayer, weights: Tensor) -> Tensor:
+    """[|G|]: ||W_g||^2 of every element."""
+    fibres = _fibres(layer, weights)
+    element_axis = 1 if layer.out_type == "regular" else 3  # of the output; a readout's input
+    return fibres.movedim(element_axis, 0).flatten(1).square().sum(1)
+
+
+def _fibres(layer: Relaxable, weights: Tensor) -> Tensor:
+    """The kernel, as expanded fibres, that these effective weights give; in float64."""
+    with relaxed_by(layer, None), full_precision():
+        named = {f"layer.{relaxed_parameter(layer)}": weights}
+        return functional_call(_Kernel(layer), named, ()).cpu().double()
+
+
+class _Kernel(nn.Module):
+    """A layer whose output is its kernel."""
+
+    def __init__(self, layer: Relaxable) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self) -> Tensor:
+        return self.layer.expanded_fibres()
+
+
+def _per_cent(energies: Tensor, layer: Relaxable) -> Tensor:
+    """100 times the root of energies over that of the layer's kernel; 0 for none."""
+    whole = kernel_energy(layer, layer.effective_weights())
+    return 100 * torch.where(energies > 0, energies / whole, 0.0).sqrt()
 
 
 def _of_layer(layer: Relaxable, tolerance: float) -> LayerSymmetry:
     over_group = None
     if isinstance(layer, RelaxedLayer):
-        differences, departures = element_differences(layer), element_departures(layer).tolist()
+        differences, cayley = element_differences(layer), layer.group.cayley
+        own = differences.cpu().gather(0, cayley).mean(1)  # [r]: mean over g of D(r g, g)
         over_group = GroupSymmetry(
             group=layer.group.name,
             differences=differences.tolist(),
-            departures=departures,
+            kernel_departures=kernel_departures(layer).tolist(),
+            element_departures=element_departures(layer).tolist(),
             alike=elements_alike(differences, tolerance),
-            kept=[r for r, departure in enumerate(departures) if departure <= tolerance],
+            kept=[r for r, difference in enumerate(own.tolist()) if difference <= tolerance],
         )
-    return LayerSymmetry(layer.relaxed_weight_error().item(), symmetric_fraction(layer), over_group)
-
-
-def _mean_over_weights(layer: RelaxedLayer, difference: Callable[[Tensor], Tensor]) -> Tensor:
-    """Means of differences over banks, and over channels of biases, relative to the mean |w|."""
-    weights, biases = layer.effective_weights(), layer.effective_biases()
-    parts = [difference(w).mean(0) for w in (weights, biases) if w is not None]
-    return relative_to_mean(sum(parts), weights)
+    return LayerSymmetry(layer.relaxed_weight_error().item(), departure(layer), over_group)

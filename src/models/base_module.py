@@ -45,8 +45,9 @@ class BaseModule(LightningModule):
     `lightning.seed_everything`, if there is one), the epoch and the rank of the process alone.
 
     Subclasses define the steps; ``network_inputs(batch)``, what the network is given for a batch,
-    for callbacks that measure it; and ``objective(batches)``, the data loss on batches as an
-    `Objective`, a function of the network's weights.
+    for callbacks that measure it; ``log_validation(batch, suffix)``, which logs the scores of
+    validation as ``val/<score><suffix>``; and ``objective(batches)``, the data loss on batches as
+    an `Objective`, a function of the network's weights.
 
     Args:
         net: the network.

@@ -52,15 +52,19 @@ class ClassificationModule(BaseModule):
         super().__init__(net, optimizer, scheduler, **training)
         check_choice("input_kind", input_kind, ("scalar", "vector"))
         self.input_kind = input_kind
-        splits = ("train_", "val_", "test_")  # `train` is a method of modules
-        self.accuracies = nn.ModuleDict({split: MeanMetric() for split in splits})
+        names = ("train/acc", "val/acc", "val/acc_reestimated", "test/acc")
+        self.accuracies = nn.ModuleDict({name: MeanMetric() for name in names})
 
     def check_data(self, datamodule: LightningDataModule) -> None:
         """Raise ValueError unless the network takes the data's images and has their classes."""
-        shapes = [getattr(datamodule, name, None) for name in ("image_shape", "num_classes")]
-        if None not in shapes:
+        shape, num_classes = self.input_shape(datamodule), getattr(datamodule, "num_classes", None)
+        if None not in (shape, num_classes):
             keys = "model.net.in_channels and model.net.num_classes"
-            check_shapes(self.net, shapes[0], [shapes[1]], keys)
+            check_shapes(self.net, shape, [num_classes], keys)
+
+    def input_shape(self, datamodule: LightningDataModule) -> tuple[int, ...] | None:
+        """Shape of an image, ``(C, H, W)``; None where the data do not say."""
+        return getattr(datamodule, "image_shape", None)
 
     def network_inputs(self, batch: Batch) -> Tensor:
         """The images ``[B, C, H, W]`` of a batch."""
@@ -71,23 +75,28 @@ class ClassificationModule(BaseModule):
         return Objective(self.net, nn.CrossEntropyLoss(), list(batches))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        cross_entropy = self._cross_entropy("train", batch)
+        cross_entropy = self._cross_entropy("train/acc", batch)
         loss = self._penalised(cross_entropy)
         self._log_mean("train/cross_entropy", cross_entropy, len(batch[1]))
         self._log_mean("train/loss", loss, len(batch[1]))
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self._log_mean("val/loss", self._cross_entropy("val", batch), len(batch[1]))
+        self.log_validation(batch)
+
+    def log_validation(self, batch: Batch, suffix: str = "") -> None:
+        """Log the scores of validation of a batch, under their names with this suffix."""
+        cross_entropy = self._cross_entropy(f"val/acc{suffix}", batch)
+        self._log_mean(f"val/loss{suffix}", cross_entropy, len(batch[1]))
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        self._log_mean("test/loss", self._cross_entropy("test", batch), len(batch[1]))
+        self._log_mean("test/loss", self._cross_entropy("test/acc", batch), len(batch[1]))
 
-    def _cross_entropy(self, split: str, batch: Batch) -> Tensor:
-        """Cross-entropy of a batch; its accuracy is logged."""
+    def _cross_entropy(self, name: str, batch: Batch) -> Tensor:
+        """Cross-entropy of a batch; its accuracy is logged under this name."""
         images, labels = batch
         logits = self(images)
-        accuracy = self.accuracies[f"{split}_"]
+        accuracy = self.accuracies[name]
         accuracy.update((logits.detach().argmax(1) == labels).float())
-        self.log(f"{split}/acc", accuracy, on_step=False, on_epoch=True, prog_bar=True)
+        self.log(name, accuracy, on_step=False, on_epoch=True, prog_bar=name.endswith("/acc"))
         return F.cross_entropy(logits, labels)

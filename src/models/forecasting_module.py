@@ -18,6 +18,14 @@ from src.models.components.rollout import Rollout, roll_out
 from src.models.shapes import check_shapes
 
 
+class ForecastError(ForecastScores):
+    """The ``rmse`` of `ForecastScores` alone."""
+
+    def compute(self) -> Tensor:
+        """A scalar in cells per time unit."""
+        return super().compute()["rmse"]
+
+
 class ForecastingModule(BaseModule):
     r"""A network trained on autoregressive forecasts plus the relaxation penalty.
 
@@ -73,14 +81,21 @@ class ForecastingModule(BaseModule):
         self.teacher_forcing = teacher_forcing
         self.velocity_scale: Tensor
         self.register_buffer("velocity_scale", torch.ones(()))
+        names = ("val/rmse", "val/rmse_reestimated")
+        self.errors = nn.ModuleDict({name: ForecastError() for name in names})
         self._scores: dict[str, ForecastScores] = {}
 
     def check_data(self, datamodule: LightningDataModule) -> None:
         """Raise ValueError unless the network takes the data's frames and gives such a frame."""
-        shape = getattr(datamodule, "image_shape", None)
+        shape = self.input_shape(datamodule)
         if shape is not None:
-            inputs = (shape[0] * self.num_inputs, *shape[1:])
-            check_shapes(self.net, inputs, shape, "model.num_inputs and model.net.grid_size")
+            outputs = datamodule.image_shape
+            check_shapes(self.net, shape, outputs, "model.num_inputs and model.net.grid_size")
+
+    def input_shape(self, datamodule: LightningDataModule) -> tuple[int, ...] | None:
+        """Shape of the frames that one forecast is made from; None where the data do not say."""
+        shape = getattr(datamodule, "image_shape", None)
+        return None if shape is None else (shape[0] * self.num_inputs, *shape[1:])
 
     def setup(self, stage: str) -> None:
         """Take over the scale of the training data; compile the network when asked to."""
@@ -142,23 +157,26 @@ class ForecastingModule(BaseModule):
         return loss
 
     def validation_step(self, batch: Tensor, batch_idx: int) -> None:
-        forecast = self._score("val", batch)
+        self.log_validation(batch)
+
+    def log_validation(self, batch: Tensor, suffix: str = "") -> None:
+        """Log the scores of validation of windows, under their names with this suffix."""
+        name = f"val/rmse{suffix}"
+        forecast = self._score(self.errors[name], batch)
+        self.log(name, self.errors[name], on_step=False, on_epoch=True, prog_bar=not suffix)
         error = (forecast - batch[:, self.num_inputs :]) / self.velocity_scale
-        self._log_mean("val/loss", error.square().mean(), len(batch))
+        self._log_mean(f"val/loss{suffix}", error.square().mean(), len(batch))
 
-    def on_validation_epoch_start(self) -> None:
+    def on_test_epoch_start(self) -> None:
         self._scores.clear()
-
-    def on_validation_epoch_end(self) -> None:
-        rmse = self._scores["val"].compute()["rmse"]
-        self.log("val/rmse", rmse, prog_bar=True, sync_dist=True)
-
-    on_test_epoch_start = on_validation_epoch_start
 
     def test_step(self, batch: Tensor, batch_idx: int, dataloader_idx: int = 0) -> None:
         names = getattr(self.trainer.datamodule, "test_names", ())
         prefixes = {i: f"test/{name}" for i, name in enumerate(names)} | {0: "test"}
-        self._score(prefixes.get(dataloader_idx, f"test/loader_{dataloader_idx}"), batch)
+        prefix = prefixes.get(dataloader_idx, f"test/loader_{dataloader_idx}")
+        if prefix not in self._scores:
+            self._scores[prefix] = ForecastScores().to(batch.device)
+        self._score(self._scores[prefix], batch)
 
     def on_test_epoch_end(self) -> None:
         for prefix, scores in self._scores.items():
@@ -182,13 +200,11 @@ class ForecastingModule(BaseModule):
         with kernels_built_once(self.net):
             return roll_out(step, known, truth.shape[1], truth if teacher_forcing else None)
 
-    def _score(self, prefix: str, window: Tensor) -> Tensor:
-        """Forecast windows, and add the forecasts to the scores of that prefix."""
+    def _score(self, scores: ForecastScores, window: Tensor) -> Tensor:
+        """Forecast windows, and add the forecasts to the scores."""
         forecast = self.forecast(window)
-        if prefix not in self._scores:
-            self._scores[prefix] = ForecastScores().to(window.device)
         truth, last = window[:, self.num_inputs :], window[:, self.num_inputs - 1]
-        self._scores[prefix].update(forecast.detach(), truth, last)
+        scores.update(forecast.detach(), truth, last)
         return forecast
 
     def _check_window(self, window: Tensor) -> None:

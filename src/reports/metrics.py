@@ -15,7 +15,7 @@ ALONG = ("test/*", "val/*", "dynamics/*", "train/*")  # training
 AGAINST = ("test/*", "val/*", "dynamics/*_error", "measures/*")  # a number that was swept
 # Of the machine, of the schedule, or how well another metric is known: in tables, but neither
 # compared between rows nor drawn against a key.
-NOT_COMPARED = ("*/step_time", "*/learning_rate", "*_standard_error", "*_floor")
+NOT_COMPARED = ("*/step_time", "*/learning_rate", "*_standard_error")
 
 
 def final_metrics(run: StoredRun) -> dict[str, float]:

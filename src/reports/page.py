@@ -11,7 +11,7 @@ from markupsafe import Markup, escape
 from src.reports.figures import Picture
 from src.reports.grouping import Group
 from src.reports.naming import Settings, as_text
-from src.reports.shared import code_of, facts_of_runs, shared_facts
+from src.reports.shared import code_of, facts_of_runs, shared_facts, threads_of
 from src.reports.tables import Table
 from src.reports.unfinished import Unfinished
 
@@ -56,7 +56,7 @@ def render(title: str, studies: Sequence[Study], unfinished: Sequence[Unfinished
     return environment.get_template("template.html.j2").render(
         title=title,
         facts=facts_of_runs(groups, unfinished),
-        warnings=_warnings(groups),
+        warnings=_warnings(studies),
         studies=studies,
         unfinished=unfinished,
     )
@@ -67,14 +67,22 @@ def _breakable(text: str, marks: str = "/_.") -> Markup:
     return Markup(re.sub(rf"([{marks}])(?=[a-zA-Z_]{{3}})", r"\1<wbr>", str(escape(text))))
 
 
-def _warnings(groups: Sequence[Group]) -> list[str]:
+def _warnings(studies: Sequence[Study]) -> list[str]:
     """What a reader must know before trusting the numbers."""
+    groups = [group for study in studies for group in study.groups]
     runs = [run for group in groups for run in group.runs]
     used = [run for group in groups for run in group.finished.values()]
     repeated = [str(r.directory) for r in runs if r.status == "finished" and r not in used]
     warnings = []
     if len(set(map(code_of, used))) > 1:
         warnings.append("The runs were made by different versions of the code.")
+    for study in studies:
+        threads = {threads_of(run) for group in study.groups for run in group.finished.values()}
+        if len(threads) > 1:
+            warnings.append(
+                f"Runs of {study.title} differ in their number of threads "
+                f"({', '.join(sorted(threads))}): on a CPU that alone changes the results."
+            )
     if repeated:
         listed = ", ".join(repeated)
         warnings.append(f"Left out, because a later run has the same config and seed: {listed}.")

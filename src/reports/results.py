@@ -3,6 +3,8 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import product
+from statistics import median
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -60,12 +62,20 @@ def overview(results: Results, names: Sequence[str]) -> Table:
     """One line per row of runs, one column per metric."""
     lines = []
     for group in results.groups:
-        sizes = {run.summary.get("num_parameters") for run in group.finished.values()} - {None}
         cells = [mean_and_deviation(results.estimate(name, group.label)) for name in names]
-        parameters = _listed(f"{size:,}" for size in sorted(sizes))
-        lines.append([group.label, parameters, _listed(group.finished), *cells])
-    caption = "Mean ± sample standard deviation over seeds"
-    return Table("overview", caption, ["runs", "parameters", "seeds", *names], lines)
+        sizes = [
+            _listed(f"{size:,}" for size in sorted(set(_reached(group, key))))
+            for key in ("num_parameters", "num_macs")
+        ]
+        times = _reached(group, "step_time_s")
+        seconds = number(median(times)) if times else MISSING
+        lines.append([group.label, *sizes, seconds, _listed(group.finished), *cells])
+    caption = (
+        "Mean ± sample standard deviation over seeds; MACs: multiply-accumulates of an image, or "
+        "of a frame that is forecast; s/step: median over seeds of the epochs' median"
+    )
+    columns = ["runs", "parameters", "MACs", "s/step", "seeds", *names]
+    return Table("overview", caption, columns, lines)
 
 
 def complete(results: Results, names: Sequence[str]) -> list[Table]:
@@ -154,6 +164,12 @@ def configs(groups: Sequence[Group]) -> Table:
     keys = differing_keys(groups)
     lines = [[g.label, *(as_text(g.config.get(key, NOT_SET)) for key in keys)] for g in groups]
     return Table("configs", "All keys that differ", ["runs", *keys], lines, len(keys) + 1)
+
+
+def _reached(group: Group, key: str) -> list[Any]:
+    """Values in the summaries of a row's finished runs, of those that have one."""
+    found = [run.summary.get(key) for run in group.finished.values()]
+    return [value for value in found if value is not None]
 
 
 def _listed(values: Iterable[object]) -> str:

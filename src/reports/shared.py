@@ -38,7 +38,7 @@ def facts_of_runs(groups: Sequence[Group], unfinished: Sequence[Unfinished]) -> 
     described: dict[str, Callable[[StoredRun], str]] = {
         "Code": code_of,
         "Machine": _machine,
-        "Threads": _threads,
+        "Threads": threads_of,
         "Versions": _versions,
     }
     for name, describe in described.items():
@@ -81,15 +81,16 @@ def code_of(run: StoredRun) -> str:
     return f"commit {git.get('commit')}{', with changes' if git.get('dirty') else ''}"
 
 
+def threads_of(run: StoredRun) -> str:
+    """How many threads a run computed with."""
+    return str((run.environment.get("devices") or {}).get("torch_threads", "not known"))
+
+
 def _machine(run: StoredRun) -> str:
     devices = run.environment.get("devices") or {}
     return ", ".join(
         [*devices.get("cuda", []), f"{devices.get('cpu')}, {devices.get('cpu_count')} cores"]
     )
-
-
-def _threads(run: StoredRun) -> str:
-    return str((run.environment.get("devices") or {}).get("torch_threads", "not known"))
 
 
 def _versions(run: StoredRun) -> str:

@@ -154,7 +154,7 @@ def _tables(result: Results, names: Sequence[str], asked: Options) -> list[Secti
         paired = results.paired(result, baseline, names)
         text = PAIRED_TEXT if paired else NOT_PAIRED
         sections.append(Section("paired", "Paired differences", text, paired))
-        text = "Seeds, and what changes no more than last digits, are left out."
+        text = "Seeds, and where and how loudly a run went, are left out."
         sections.append(Section("configs", "Configs that differ", text, [results.configs(groups)]))
     return sections
 

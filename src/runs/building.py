@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from hydra.utils import instantiate
 from lightning import Callback, LightningDataModule, LightningModule
 from lightning.pytorch.callbacks import ProgressBar, StochasticWeightAveraging, WeightAveraging
@@ -9,7 +10,10 @@ from omegaconf import DictConfig
 
 from src.callbacks.averaging import ExponentialAverage
 from src.callbacks.checkpoints import StoredConfig
+from src.callbacks.reestimated import REESTIMATED, ReestimatedStatistics
 from src.errors import UserError
+from src.measures.macs import count_macs
+from src.models.components.widths import count_parameters
 from src.runs.overrides import stored_config
 
 
@@ -26,6 +30,19 @@ def build_model(config: DictConfig, datamodule: LightningDataModule) -> Lightnin
     return model
 
 
+def network_size(model: LightningModule, datamodule: LightningDataModule) -> dict[str, int | None]:
+    """Number of parameters, and MACs of one forward pass: of an image, or of a forecast frame.
+
+    See `count_macs`; None where model or data do not say what the network takes.
+    """
+    shape = model.input_shape(datamodule) if hasattr(model, "input_shape") else None
+    parameters = count_parameters(model)
+    if shape is None:
+        return {"num_parameters": parameters, "num_macs": None}
+    inputs = torch.zeros(1, *shape, dtype=model.dtype, device=model.device)
+    return {"num_parameters": parameters, "num_macs": count_macs(model, inputs)}
+
+
 def build_group(config: DictConfig, group: str) -> list[Any]:
     """Build every entry of a config group; none where the group is null."""
     entries = config.get(group) or {}
@@ -39,7 +56,8 @@ def build_callbacks(config: DictConfig) -> list[Callback]:
 
     Raises:
         UserError: for one of Lightning's that average weights: the raw weights, or the number of
-            epochs, are lost where a run is continued.
+            epochs, are lost where a run is continued; and for one that follows a score which none
+            of them makes.
     """
     callbacks = build_group(config, "callbacks")
     for callback in callbacks:
@@ -49,6 +67,14 @@ def build_callbacks(config: DictConfig) -> list[Callback]:
                 "Weights must be averaged by a callback that a run can be continued with; got "
                 f"{type(callback).__name__}. Use callbacks=[default,ema]."
             )
+    monitors = [str(getattr(callback, "monitor", "")) for callback in callbacks]
+    missing = [monitor for monitor in monitors if monitor.endswith(REESTIMATED)]
+    if missing and not any(isinstance(c, ReestimatedStatistics) for c in callbacks):
+        raise UserError(
+            "a monitor of re-estimated statistics needs `callbacks.reestimated_statistics`; got "
+            f"{missing[0]!r} without. Use callbacks=[minimal,early_stopping] or [default,...], or "
+            f"model.monitor={missing[0].removesuffix(REESTIMATED)}."
+        )
     if not config.trainer.get("enable_progress_bar", True):
         callbacks = [c for c in callbacks if not isinstance(c, ProgressBar)]
     return [*callbacks, StoredConfig(stored_config(config))]

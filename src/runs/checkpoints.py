@@ -19,6 +19,8 @@ from src.errors import UserError
 
 COLUMNS = ("checkpoint", "epochs_trained", "step", "measure", "name", "value")
 
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")  # buffers of batch norm
+
 Entry = dict[str, Any]
 
 
@@ -69,10 +71,15 @@ def fingerprint(settings: Entry, checkpoint: Mapping[str, Any]) -> str:
     """A hash of the settings of a measure and of all that measures read of a checkpoint.
 
     Checkpoints of one run that hold the same weights, such as the best and the last, have the same.
+    So statistics of batch norm are left out where settings say that they are estimated anew, by
+    their ``statistics_samples``.
     """
+    unread = STATISTICS if settings.get("statistics_samples") else ()
     read = {key: checkpoint.get(key) for key in ("config", "relaxation")} | position(checkpoint)
     digest = hashlib.sha256(json.dumps([settings, read], sort_keys=True, default=str).encode())
     for name, tensor in checkpoint["state_dict"].items():
+        if name.rpartition(".")[2] in unread:
+            continue
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()

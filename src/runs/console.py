@@ -53,6 +53,13 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
+def size_text(size: Mapping[str, int | None]) -> str:
+    """What `network_size` found: 29,092 parameters, 17,703,674 MACs per forward pass."""
+    macs = size.get("num_macs")
+    per_pass = f", {macs:,} MACs per forward pass" if macs is not None else ""
+    return f"{size['num_parameters']:,} parameters{per_pass}"
+
+
 def table(columns: Mapping[str, Mapping[str, float | None]], heading: str) -> str:
     """Numbers by name, in columns with headings, as text; rows in order of appearance."""
     encoding = sys.stdout.encoding or "ascii"

@@ -59,5 +59,6 @@ def describe_environment(root: str | Path, seed: int) -> dict[str, Any]:
             "cuda": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
             "mps": torch.backends.mps.is_available(),
             "torch_threads": torch.get_num_threads(),
+            "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS"),
         },
     }

@@ -3,42 +3,37 @@
 import logging
 import time
 from collections.abc import Mapping
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from hydra.utils import instantiate
-from lightning import LightningDataModule, LightningModule
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from src.checks import check_choice, check_integer
-from src.data.samples import first_loader, first_samples, spread_samples
 from src.errors import UserError
 from src.files import check_writable, write_bytes
 from src.loggers.wandb_measures import update_wandb_run
-from src.measures import PathPoint, Reading, Subject
+from src.measures import Reading, Subject
+from src.measures.batch_norm import statistics_of
 from src.plots.measures import draw
 from src.plots.style import save_figure
-from src.runs.building import build
 from src.runs.checkpoints import (
     Stored,
     find_checkpoints,
     fingerprint,
     load_checkpoint,
-    load_weights,
     position,
 )
 from src.runs.config_checks import SPLITS
 from src.runs.console import table
+from src.runs.measured import Measured
 from src.runs.overrides import command_line, evaluation_config
-from src.runs.results import tested_metrics
 from src.runs.run import Run, prepare_new_run
 
 log = logging.getLogger(__name__)
-
-PRECISION = "32-true"  # of all measures: differences between weights are lost in fewer digits
 
 
 class Job(NamedTuple):
@@ -64,58 +59,12 @@ class Job(NamedTuple):
         self.stored.store.add(self.stored.key, self.at, self.name, entry)
 
 
-class Measured:
-    """Network and data, on the device to measure on, of checkpoints trained with one config."""
-
-    def __init__(self, config: DictConfig) -> None:
-        self.config = config
-        self.module: LightningModule = build(config, "model")
-        quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-        self.trainer = build(config, "trainer", precision=PRECISION, **quiet)
-        if config.trainer.precision != PRECISION:
-            text = "Measured in precision %s; the run's is %s."
-            log.warning(text, PRECISION, config.trainer.precision)
-        self.device = self.trainer.strategy.root_device
-
-    @cached_property
-    def datamodule(self) -> LightningDataModule:
-        datamodule = build(self.config, "data")
-        datamodule.prepare_data()
-        datamodule.setup()
-        return datamodule
-
-    def load(self, checkpoint: Mapping[str, Any], path: Path) -> None:
-        load_weights(self.module, checkpoint, path)
-        self.module.to(self.device)
-
-    def batches(self, split: str, num_samples: int) -> list[Any]:
-        """Fixed samples without augmentation; those of training at equal distances over the set."""
-        loader = first_loader(getattr(self.datamodule, f"{split}_dataloader")())
-        read = spread_samples if split == "train" else first_samples
-        to_device = self.trainer.strategy.batch_to_device
-        return [to_device(batch, self.device) for batch in read(loader, num_samples)]
-
-    def score(self) -> dict[str, float]:
-        metrics = tested_metrics(self.trainer, self.module, self.datamodule)
-        self.module.to(self.device)
-        return metrics
-
-    def path(self, stored: Stored, batches: list[Any]) -> list[PathPoint]:
-        """The states that the run kept along training, up to this one, which is loaded last."""
-        points = []
-        for checkpoint in stored.path_of_training():
-            self.load(checkpoint, stored.path)
-            state = self.module.objective(batches).network.state_dict()
-            copies = {name: tensor.clone() for name, tensor in state.items()}
-            points.append(PathPoint(copies, **position(checkpoint)))
-        return points
-
-
 def prepare_measuring(composed: DictConfig) -> Run:
     """Check the entries of the measures, and start the run that takes them."""
     for name, entry in composed.measure.items():
         check_integer(f"measure.{name}.num_samples", entry.num_samples)
         check_choice(f"measure.{name}.split", entry.split, SPLITS)
+    check_integer("statistics_samples", composed.statistics_samples, minimum=0)
     composed.seed = 0 if composed.seed is None else composed.seed
     return prepare_new_run(composed)
 
@@ -183,12 +132,14 @@ def _jobs(checkpoints: list[Stored], config: DictConfig) -> list[Job]:
     """All measures that are asked for; those of one checkpoint come together."""
     changes = [text for text in command_line() if text.startswith(("data", "model"))]
     measures, jobs = OmegaConf.to_container(config.measure, resolve=True), []
+    num_statistics = config.statistics_samples
     for stored in checkpoints:
         checkpoint = load_checkpoint(stored.path)
         for name, entry in measures.items():
             if stored.named or entry["checkpoint"] in (None, stored.path.name):
                 settings = {key: value for key, value in entry.items() if key != "checkpoint"}
-                mark = fingerprint({"measure": name, **settings, "changes": changes}, checkpoint)
+                asked = {"measure": name, **settings, "statistics_samples": num_statistics}
+                mark = fingerprint(asked | {"changes": changes}, checkpoint)
                 jobs.append(Job(stored, position(checkpoint), name, settings, mark))
     if not jobs:
         asked = [f"measure.{n}.checkpoint={e.checkpoint}" for n, e in config.measure.items()]
@@ -222,19 +173,27 @@ def _take(job: Job, measured: Measured) -> Reading:
     stored, entry = job.stored, measured.config.measure[job.name]
     started = time.monotonic()
     batches = measured.batches(entry.split, entry.num_samples)
+    statistics = measured.statistics(measured.config.statistics_samples)
     shown = measured.config.trainer.enable_progress_bar
     subject = Subject(
         measured.module,
         batches,
+        statistics,
         score=measured.score,
         path=lambda: measured.path(stored, batches),
         progress=partial(tqdm, leave=False, disable=not shown),
     )
-    reading: Reading = instantiate(entry.probe, _convert_="all")(subject)
+    with subject.reestimated():
+        reading: Reading = instantiate(entry.probe, _convert_="all")(subject)
+    statistics = "as stored" if statistics_of(measured.module) else "none"
+    if subject.statistics:
+        num_statistics = sum(len(inputs) for inputs in subject.statistics_inputs())
+        statistics = f"re-estimated on {num_statistics} training samples"
     kept = {
         "fingerprint": job.fingerprint,
         "settings": job.settings,
         "num_samples": sum(len(inputs) for inputs in subject.inputs()),
+        "statistics": statistics,
         "seconds": round(time.monotonic() - started, 3),
         "values": reading.values,
         "details": reading.details,

@@ -13,8 +13,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from src.runs.trust import checked
 
-# Where, or how loudly, a run goes. None of these, nor keys below them, changes what it computes
-# beyond the last digits.
+# Where, or how loudly, a run goes. None of these, nor keys below them, changes what it computes but
+# for rounding.
 CIRCUMSTANCES = (
     *("trainer.accelerator", "trainer.devices", "trainer.profiler"),
     *("trainer.enable_progress_bar", "trainer.log_every_n_steps"),

@@ -4,16 +4,17 @@ import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from statistics import median
 
 from lightning import Callback, LightningDataModule, LightningModule, Trainer
 
 from src.callbacks.stopping import out_of_time
 from src.errors import UserError
 from src.files import BEST, CHECKPOINTS
-from src.models.components.widths import count_parameters
+from src.runs.building import network_size
 from src.runs.checkpoints import load_checkpoint, load_weights
 from src.runs.config_checks import SPLITS
-from src.runs.console import duration, table
+from src.runs.console import duration, size_text, table
 from src.runs.run import Run
 
 log = logging.getLogger(__name__)
@@ -61,6 +62,7 @@ def summarise(run: Run, trainer: Trainer, tested: dict[str, float]) -> None:
             epochs[which] = {"epochs_trained": trained, "metrics": metrics}
             heading = f"{which} epoch ({trained:.4g})"
             columns[heading] = metrics | (tested if which == "best" else {})
+    times = [time for each in trainer.callbacks for time in getattr(each, "step_times", [])]
     run.seconds_before = getattr(kept, "seconds_before", 0.0)
     if tested and not epochs["best"]:
         columns["final weights"] = tested
@@ -69,6 +71,7 @@ def summarise(run: Run, trainer: Trainer, tested: dict[str, float]) -> None:
         "seed": run.config.seed,
         "epochs": epochs["last"].get("epochs_trained", trainer.current_epoch),
         "steps": trainer.global_step,
+        "step_time_s": median(times) if times else None,  # of the epochs' means
         "start": start,
         **epochs,
         "best_checkpoint": str(Path(CHECKPOINTS) / BEST) if epochs["best"] else None,
@@ -95,8 +98,9 @@ def log_results(run: Run, columns: Mapping[str, Mapping[str, float]]) -> None:
     columns = {
         heading: {name: metrics.get(name) for name in shown} for heading, metrics in columns.items()
     }
-    parameters = f"{run.summary['num_parameters']:,} parameters"
-    title = f"{parameters}, seed {run.config.seed}, {duration(run.seconds)}"
+    title = f"{size_text(run.summary)}, seed {run.config.seed}, {duration(run.seconds)}"
+    if seconds := run.summary.get("step_time_s"):
+        title += f", {seconds:.3g} s per step"
     log.info("\n%s\n%s", title, table(columns, "metric"))
     log.info("Run directory: %s", run.directory)
 
@@ -137,7 +141,7 @@ def run_evaluation(
         "seed": run.config.seed,
         "checkpoint": run.config.ckpt_path,
         "split": split,
-        "num_parameters": count_parameters(model),
+        **network_size(model, datamodule),
         "precision": trainer.precision,
         "metrics": metrics,
     }

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from lightning import LightningModule, Trainer
+from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
@@ -18,11 +18,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from src import files
 from src.errors import unwrapped, user_error
-from src.models.components.widths import count_parameters
-from src.runs.building import build_group
+from src.runs.building import build_group, network_size
 from src.runs.checkpoints import load_checkpoint
 from src.runs.config_checks import check_config
-from src.runs.console import apply_extras, quiet_third_party
+from src.runs.console import apply_extras, quiet_third_party, size_text
 from src.runs.entry_points import INTERRUPTED
 from src.runs.environment import describe_environment
 from src.runs.overrides import command_line, evaluation_config, in_sweep, shell_command
@@ -62,10 +61,13 @@ class Run:
         """Wall time so far."""
         return round(self.seconds_before + time.monotonic() - self.started, 3)
 
-    def start_logging(self, trainer: Trainer, model: LightningModule) -> None:
+    def start_logging(
+        self, trainer: Trainer, model: LightningModule, datamodule: LightningDataModule
+    ) -> None:
         """Log the network's size; build the loggers, after all that may fail, with the config."""
-        number = self.summary["num_parameters"] = count_parameters(model)
-        log.info("The network has %s parameters.", f"{number:,}")
+        size = network_size(model, datamodule)
+        self.summary |= size
+        log.info("The network has %s.", size_text(size))
         freedom = {
             name: layer.degrees_of_freedom()  # dimensions that its kernels reach, and plain ones
             for name, layer in model.named_modules()
@@ -80,7 +82,7 @@ class Run:
         if trainer.fast_dev_run:
             return
         self.loggers.extend(build_group(self.config, "logger"))
-        parameters = OmegaConf.to_container(self.config) | {"num_parameters": number}
+        parameters = OmegaConf.to_container(self.config) | size
         for logger in self.loggers:
             logger.log_hyperparams(parameters)
         self.loggers[:] = [each for each in self.loggers if not getattr(each, "lost", False)]

@@ -52,7 +52,11 @@ def check_search(config: DictConfig) -> None:
         "search.num_trials": (count, "an integer of at least 0", "search.num_trials=20"),
         "search.timeout": (seconds, "seconds above 0, or null", "search.timeout=3600"),
         "search.direction": (search.direction in DIRECTIONS, "max or min", "search.direction=max"),
-        "search.metric": (validated, "a metric of the validation data", "search.metric=val/acc"),
+        "search.metric": (
+            validated,
+            "a metric of the validation data",
+            "search.metric=val/acc_reestimated",
+        ),
         "resume": (config.resume is None, "null: a search continues without it", "resume=null"),
         "trainer.devices": (one_device, "one device per trial", "trainer.devices=1"),
     }

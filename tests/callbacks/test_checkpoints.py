@@ -102,7 +102,7 @@ def test_arguments_are_checked(fit):
         ({"mode": "best"}, "`mode` must be one of max, min; got 'best'"),
     ):
         with pytest.raises(ValueError, match=match):
-            BestAndLastCheckpoint("checkpoints", **options)
+            BestAndLastCheckpoint("checkpoints", "val/acc", **options)
     with pytest.raises(ValueError, match=r"must name a logged metric; got 'val/acc'.*val/score"):
         fit([0.1], monitor="val/acc")
 

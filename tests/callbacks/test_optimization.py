@@ -6,7 +6,7 @@ import torch
 from torch.nn.utils import clip_grad_norm_
 
 from src.callbacks import OptimizationDynamics
-from src.measures import update_ratio
+from src.measures import kernels, update_ratio
 from tests.helpers.tiny import TinyData, TinyModule, TinyNetwork, dynamics_rows
 
 NAMES = ["grad_norm", "learning_rate", "step_time", "update_ratio"]
@@ -108,8 +108,41 @@ def test_a_run_resumed_within_an_epoch_logs_the_mean_over_all_of_it(make_trainer
         rows.append(dynamics_rows(tmp_path / part, "grad_norm"))
     whole, rest = rows
     assert [[row["epochs_trained"] for row in part] for part in rows] == [[1, 2], [2]]
+    assert ["dynamics/first_step" in row for part in rows for row in part] == [True, False, False]
     for name in ("dynamics/grad_norm", "dynamics/learning_rate", "dynamics/update_ratio"):
         assert rest[0][name] == pytest.approx(whole[1][name], rel=1e-6)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("group", [None, "c4"])
+def test_the_first_step_is_the_change_of_the_expanded_kernels(
+    make_trainer, tmp_path, group, accumulate
+):
+    """Against plain training; logged with the first epoch alone."""
+    trainer = make_trainer([OptimizationDynamics(2)], accumulate_grad_batches=accumulate)
+    trainer.fit(TinyModule(TinyNetwork(group)), datamodule=TinyData())
+
+    module = TinyModule(TinyNetwork(group))
+    before, batches = kernels(module.net), islice(TinyData().train_dataloader(), accumulate)
+    for batch in batches:
+        (module.training_step(batch, 0) / accumulate).backward()
+    module.configure_optimizers().step()
+    layers = ["blocks.0.0", "blocks.1"]
+    assert list(before) == layers
+    after = {
+        name: layer.weight if group is None else layer.expanded_kernel()
+        for name, layer in module.net.named_modules()
+        if name in layers
+    }
+    expected = {
+        f"dynamics/first_step/{name}": ((after[name] - before[name]).norm() / before[name].norm())
+        for name in layers
+    }
+    expected["dynamics/first_step"] = sum(expected.values()) / 2
+    first, second = dynamics_rows(tmp_path, "grad_norm")
+    found = {name: value for name, value in first.items() if "first_step" in name}
+    assert found == pytest.approx({name: e.item() for name, e in expected.items()}, rel=1e-4)
+    assert not any("first_step" in name for name in second)
 
 
 def test_interval_of_measured_steps(make_trainer, tmp_path):

@@ -42,18 +42,23 @@ def test_every_network(make_trainer, tmp_path, drawn, make, starts_at_zero, is_r
     rows = read_metrics(tmp_path)
     measured = {n.removeprefix("dynamics/") for row in rows for n in row if "dynamics" in n}
     everywhere = {"grad_norm", "learning_rate", "step_time", "update_ratio"}
+    everywhere |= {f"first_step{layer}" for layer in ("", "/blocks.0.0", "/blocks.1.0")}
     everywhere |= {f"equivariance_error{layer}" for layer in ("", "/blocks.0", "/blocks.1")}
-    everywhere |= {f"lie_derivative{part}" for part in ("", "_relative", "_floor")}
-    scales = ("sharpness", "sharpness_relative")
-    everywhere |= {*scales, *(f"{n}_standard_error" for n in scales), "sharpness_worst_case"}
-    relaxed = {f"relaxed_weight_error{layer}" for layer in ("", "/blocks.0.0", "/blocks.1.0")}
+    everywhere |= {f"lie_derivative{part}" for part in ("", "_relative")}
+    changes = ("sharpness", "sharpness_curvature")
+    everywhere |= {*changes, *(f"{n}_standard_error" for n in changes)}
+    everywhere |= {"sharpness_from_gradient", "sharpness_worst_case"}
+    layered = ("relaxed_weight_error", "departure", "departure_gradient")
+    relaxed = {f"{n}{layer}" for n in layered for layer in ("", "/blocks.0.0", "/blocks.1.0")}
+    relaxed |= {"projected_loss", "projected_loss_change"}
     assert measured == everywhere | (relaxed if is_relaxed else set())
     start = {n: v for c in callbacks for n, v in getattr(c, "start_values", {}).items()}
     assert (start[ERROR] < 1e-5) == starts_at_zero
     end = trainer.callback_metrics[ERROR]
     assert (end < 1e-5) == (starts_at_zero and not is_relaxed)
     if is_relaxed:
-        assert start["dynamics/relaxed_weight_error"] == 0.0
+        names = ("relaxed_weight_error", "departure", "projected_loss_change")
+        assert [start[f"dynamics/{name}"] for name in names] == [0.0] * 3
     pictures = {"kernels", "relaxed_weights"} if is_relaxed else {"kernels"}
     assert set(drawn) == {f"{name}_{time}.png" for name in pictures for time in ("start", "end")}
 
@@ -107,6 +112,7 @@ def test_the_preset_for_forecasts_differs_where_it_must():
     assert isinstance(instantiate(smoke.pop("forecast_pictures")), kinds.ForecastPictures)
     assert default["checkpoint"]["monitor"] == "${model.monitor}"
     assert default["checkpoint"]["mode"] == "${model.monitor_mode}"
-    for measure in ("equivariance_error", "lie_derivative", "sharpness"):
+    names = ("equivariance_error", "projection", "lie_derivative", "sharpness")
+    for measure in (*names, "reestimated_statistics"):
         assert smoke[measure].pop("num_samples") < default[measure].pop("num_samples")
     assert smoke == default

@@ -5,8 +5,16 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from src.callbacks import EquivarianceError, Hessian, LieDerivative, RelaxedWeights, Sharpness
+from src.callbacks import (
+    EquivarianceError,
+    Hessian,
+    LieDerivative,
+    Projection,
+    RelaxedWeights,
+    Sharpness,
+)
 from src.measures import Subject, equivariance_error, probes, relaxed_weight_error
+from src.measures.symmetry import departure
 from src.models.components.forecasters import RelaxedGCNNForecaster
 from src.models.forecasting_module import ForecastingModule
 from tests.helpers.tiny import TinyData, TinyModule, TinyNetwork, dynamics_rows
@@ -19,7 +27,7 @@ HESSIAN = {"num_eigenvalues": 1, "num_probes": 2, "lanczos_steps": 3}
 
 @pytest.mark.parametrize("group", ["c4", None])
 def test_relaxed_weights_by_layer_and_overall(make_trainer, tmp_path, group):
-    callback, name = RelaxedWeights(), "dynamics/relaxed_weight_error"
+    callback, measures = RelaxedWeights(), ("relaxed_weight_error", "departure")
     trainer, network = make_trainer([callback]), TinyNetwork(group)
     trainer.fit(TinyModule(network), datamodule=TinyData())
     rows = dynamics_rows(tmp_path, "relaxed_weight_error")
@@ -27,14 +35,17 @@ def test_relaxed_weights_by_layer_and_overall(make_trainer, tmp_path, group):
         assert (rows, callback.start_values) == ([], {})
         assert "epochs_trained" not in trainer.callback_metrics
         return
-    names = [name, f"{name}/blocks.0.0", f"{name}/blocks.1"]
+    layers = ("", "/blocks.0.0", "/blocks.1")
+    names = [f"dynamics/{measure}{layer}" for measure in measures for layer in layers]
     assert callback.start_values == dict.fromkeys(names, 0.0)
     assert rows[0] == {"epoch": 0, "step": 0, "epochs_trained": 0, **callback.start_values}
     assert [row["epochs_trained"] for row in rows] == [0, 1, 2]
-    overall, *layers = (rows[-1][key] for key in names)
+    error, *errors, departed, first, second = (rows[-1][key] for key in names)
     expected = pytest.approx(relaxed_weight_error(network).item(), rel=1e-6)
-    assert (overall, sum(layers) / 2) == (expected, expected)
-    assert overall > 0
+    assert (error, sum(errors) / 2) == (expected, expected)
+    assert first == pytest.approx(departure(network.blocks[0][0]), rel=1e-6)
+    assert departed == pytest.approx((first + second) / 2, rel=1e-6)
+    assert min(error, departed) > 0
 
 
 @pytest.mark.parametrize(
@@ -42,6 +53,7 @@ def test_relaxed_weights_by_layer_and_overall(make_trainer, tmp_path, group):
     [
         (EquivarianceError, "val", "equivariance_error", {"group": "c8"}),
         (LieDerivative, "val", "lie_derivative", LIE),
+        (Projection, "val", "projection", {}),
         (Sharpness, "train", "sharpness", {"num_directions": 2}),
         pytest.param(Hessian, "train", "hessian", HESSIAN, marks=pytest.mark.slow),
     ],
@@ -51,7 +63,8 @@ def test_what_is_logged_is_what_the_probe_finds(make_trainer, tmp_path, make, sp
     trainer = make_trainer([callback], max_epochs=3)
     module, data = TinyModule(TinyNetwork("c8" if "group" in options else "c4")), TinyData()
     trainer.fit(module, datamodule=data)
-    rows = dynamics_rows(tmp_path, name if name != "hessian" else "hessian_max")
+    first = {"hessian": "hessian_max", "projection": "projected_loss"}.get(name, name)
+    rows = dynamics_rows(tmp_path, first)
     assert [row["epochs_trained"] for row in rows] == [0, 2, 3]
     indices = [0, 2, 4, 7, 9, 11] if split == "train" else range(6)
     images, labels = zip(*(getattr(data, split)[i] for i in indices))

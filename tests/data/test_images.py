@@ -90,6 +90,27 @@ def test_another_augmentation_sees_black_as_zero():
     assert not torch.equal(data.augmented(images, epoch=1), changed)
 
 
+def test_a_training_sample_is_augmented_and_the_same_in_every_call():
+    """Different images, in whole batches; training goes on with its own numbers."""
+    plain, data, other = (Brighter(augment=a, batch_size=16) for a in (False, True, True))
+    data.parts = other.parts = plain.parts
+    train, _, _ = (set_up(d)["train"] for d in (plain, data, other))
+    before = torch.get_rng_state()
+    stored, sample, again = (d.sample_training(50) for d in (plain, data, data))
+    other_seed, one_batch = data.sample_training(50, seed=1), data.sample_training(10)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(*(d.augmented(train.images, epoch=0) for d in (data, other)))
+    assert [len(images) for images, _ in (*sample, *one_batch)] == [16, 16, 16, 10]
+    assert all(map(torch.equal, sample[0], again[0]))
+    assert not torch.equal(sample[0][1], other_seed[0][1])
+    (images, labels), (changed, same) = (map(torch.cat, zip(*found)) for found in (stored, sample))
+    rows = (images[:, None] == train.images).flatten(2).all(2)
+    assert (rows.sum(1) == 1).all() and (rows.sum(0) <= 1).all()
+    assert torch.equal(train.labels[rows.int().argmax(1)], labels) and torch.equal(labels, same)
+    norms = [(x * plain.std + plain.mean).flatten(1).norm(dim=1) for x in (images, changed)]
+    assert 1 < (norms[1] / norms[0]).min() < 1.5 < (norms[1] / norms[0]).max() < 2
+
+
 @pytest.mark.parametrize(
     ("change", "got"),
     [

@@ -15,7 +15,7 @@ from src.runs.building import build
 from src.runs.resolvers import register_resolvers
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-PRESETS = ("_paper", "_same_width")  # the networks of other configs in other sizes
+PRESETS = ("_paper", "_same_macs")  # the networks of other configs in other sizes
 QUICK = ("cnn_smoke", "e2cnn_smoke", "rgcnn", "rtrans_smoke")  # plain, strict, relaxed
 MODELS = [  # every kind of network in configs/model
     path.stem if path.stem in QUICK else pytest.param(path.stem, marks=pytest.mark.slow)

@@ -48,6 +48,7 @@ def write_run(
     """A run directory; without a summary where `status` is None."""
     directory.mkdir(parents=True)
     git = changes.pop("git", {"commit": "a" * 40, "dirty": False})
+    threads = changes.pop("threads", 1)
     config = config_of(directory, network, seed, **changes)
     (directory / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     (directory / "overrides.yaml").write_text(f"- model={network}\n- seed={seed}\n")
@@ -57,7 +58,7 @@ def write_run(
         "git": git,
         "python": "3.12.0",
         "libraries": {"torch": "2.6.0", "lightning": "2.6.0", "numpy": "2.0.0"},
-        "devices": {"cpu": "a processor", "cpu_count": 2, "cuda": [], "torch_threads": 1},
+        "devices": {"cpu": "a processor", "cpu_count": 2, "cuda": [], "torch_threads": threads},
     }
     (directory / "environment.json").write_text(json.dumps(environment))
     head = f"epoch,step,epochs_trained,val/acc,{ERROR},{ERROR}/blocks.0"
@@ -66,6 +67,7 @@ def write_run(
     if status is not None:
         last = {"val/acc": 0.4, ERROR: 0.2, f"{ERROR}/blocks.0": 0.2, "train/loss": 1.0}
         reached = {"task": "train", "seed": seed, "num_parameters": 1234, "start": {ERROR: 0.0}}
+        reached |= {"num_macs": 5678901, "step_time_s": 0.01 + seed}
         reached["last"] = {"epochs_trained": 2, "metrics": last}
         reached["best"] = {"epochs_trained": 1, "metrics": last | {"val/acc": 0.6}}
         reached["test"] = {"test/acc": accuracy, "test/rmse": 2.0, "test/rmse/01": 1.0}

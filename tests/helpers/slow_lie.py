@@ -3,6 +3,7 @@
 import math
 
 import torch
+import torch.nn.functional as F
 
 # A cubic interpolant's second derivative jumps at the pixels, so that a difference quotient is off
 # by a term in T; rounding is off by a term in 1 / T. Both are near 1e-7 here.
@@ -96,6 +97,38 @@ def slow_derivative(
         return act(y, -t, transformation, output, grid, num_rotations)
 
     return (both_ways(T) - both_ways(-T)) / (2 * T)
+
+
+def published_derivative(network, x, transformation):
+    """d/dt at 0 of class probabilities of bilinearly resampled pictures, [B, classes].
+
+    As published: a turn clockwise, or a shift by t half-widths; pictures are mirrored at the
+    outermost pixels; neighbours are those above and to the left by `floor`, and their successors.
+    """
+
+    def mirrored(index, last):
+        return (last - (last - index.abs()).abs()).long()
+
+    def moved(t):
+        one, zero = torch.ones(()), torch.zeros(())
+        theta = {
+            "rotation": ((t.cos(), t.sin(), zero), (-t.sin(), t.cos(), zero)),
+            "translation_x": ((one, zero, t), (zero, one, zero)),
+            "translation_y": ((one, zero, zero), (zero, one, t)),
+        }[transformation]
+        theta = torch.stack([torch.stack(row) for row in theta])
+        sizes = x.shape[-2:]
+        grid = F.affine_grid(theta[None], [1, 1, *sizes], align_corners=True)[0]
+        row, column = ((grid[..., 1 - i] + 1) / 2 * (sizes[i] - 1) for i in (0, 1))
+        top, left = row.detach().floor(), column.detach().floor()
+        total = torch.zeros_like(x)
+        for i, row_weight in ((top, top + 1 - row), (top + 1, row - top)):
+            for j, column_weight in ((left, left + 1 - column), (left + 1, column - left)):
+                corner = x[..., mirrored(i, sizes[0] - 1), mirrored(j, sizes[1] - 1)]
+                total = total + row_weight * column_weight * corner
+        return network(total).softmax(-1)
+
+    return torch.autograd.functional.jacobian(moved, torch.zeros(()))
 
 
 def mean_rms(values):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from src.measures.density import spectral_density, trace
+from src.measures.density import spectral_density
 from src.measures.krylov import random_signs
 from tests.helpers.matrices import as_operator, symmetric_matrix
 
@@ -20,19 +20,6 @@ def measure_of(values, number):
     values, vectors = np.linalg.eigh(symmetric_matrix(values))
     probes = np.stack(list(random_signs(len(values), number, np.random.default_rng(0))))
     return values, (probes @ vectors) ** 2 / len(values)
-
-
-def test_the_trace_is_the_mean_over_the_probes():
-    matrix = symmetric_matrix(spread())
-    operator = as_operator(matrix)
-    estimate = trace(operator, 7, seed=3)
-    samples = [v @ matrix @ v for v in random_signs(200, 7, np.random.default_rng(3))]
-    assert estimate.value == pytest.approx(np.mean(samples), rel=1e-13)
-    assert estimate.standard_error == pytest.approx(np.std(samples, ddof=1) / np.sqrt(7))
-    assert estimate.num_probes == operator.num_products == 7
-    exact = trace(as_operator(np.diag(spread())), 2)
-    assert exact.value == pytest.approx(spread().sum(), rel=1e-12)
-    assert exact.standard_error == pytest.approx(0, abs=1e-12)
 
 
 def test_the_density_has_the_moments_of_the_probes():
@@ -59,6 +46,11 @@ def test_all_steps_give_the_distribution_and_the_negative_fraction_of_the_probes
     assert density.negative_fraction == pytest.approx(fractions.mean(), rel=1e-8)
     expected = fractions.std(ddof=1) / np.sqrt(4)
     assert density.negative_fraction_error == pytest.approx(expected, rel=1e-6)
+    bumps = np.exp(-(((np.array(density.grid)[:, None] - values) / density.width) ** 2) / 2)
+    curves = weights @ bumps.T / np.sqrt(2 * np.pi) / density.width
+    assert density.density == pytest.approx(curves.mean(0), rel=1e-6, abs=1e-12)
+    expected = curves.std(0, ddof=1) / np.sqrt(4)
+    assert density.density_error == pytest.approx(expected, rel=1e-6, abs=1e-10)
 
 
 def test_the_density_is_a_mixture_of_gaussians():
@@ -106,14 +98,10 @@ def test_zero_eigenvalues_do_not_count_as_negative(negative):
         assert high > 0.4  # what rounding hides
 
 
-@pytest.mark.parametrize(
-    ("measure", "arguments"),
-    [(trace, ["num_probes"]), (spectral_density, ["num_probes", "lanczos_steps", "num_points"])],
-)
-def test_seeds_reproduce_and_arguments_are_checked(measure, arguments):
+def test_seeds_reproduce_and_arguments_are_checked():
     operator = as_operator(symmetric_matrix(spread()))
-    first, again, other = (measure(operator, seed=seed) for seed in (0, 0, 1))
+    first, again, other = (spectral_density(operator, seed=seed) for seed in (0, 0, 1))
     assert first == again != other
-    for name in arguments:
+    for name in ("num_probes", "lanczos_steps", "num_points"):
         with pytest.raises(ValueError, match=f"`{name}` must be an integer of at least 2; got 1"):
-            measure(operator, **{name: 1})
+            spectral_density(operator, **{name: 1})

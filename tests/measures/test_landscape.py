@@ -3,16 +3,27 @@ from copy import deepcopy
 
 import pytest
 import torch
+from torch import nn
 
-from src.measures.landscape import loss_on_line, loss_on_plane
+from src.measures.landscape import (
+    loss_at,
+    loss_on_line,
+    loss_on_plane,
+    plane_of_path,
+    random_plane,
+)
+from src.measures.principal_components import principal_components
 from tests.helpers.objectives import (
     MODELS,
     Snapshot,
     bowl,
     configured_objective,
+    make_data,
     make_network,
     make_objective,
 )
+
+STATISTICS = [images.double() for images, _ in make_data(24, 8)]
 
 
 def double(values):
@@ -24,25 +35,28 @@ def assert_close(got, expected):
 
 
 def training_path(network, length=4):
-    """States as a training would store them: weights and running statistics move, counts grow."""
+    """Weights as a training would store them."""
     generator, path = torch.Generator().manual_seed(3), []
     for step in range(length):
-        path.append(deepcopy(network.state_dict()))
-        for name, tensor in path[-1].items():
-            if name.endswith("running_var"):
-                tensor.mul_(1 + step)
-            elif tensor.is_floating_point():
-                tensor.add_(0.2 * step * torch.randn(tensor.shape, generator=generator).to(tensor))
-            else:
-                tensor.fill_(step)
+        path.append({name: p.detach().clone() for name, p in network.named_parameters()})
+        for w in path[-1].values():
+            w.add_(0.2 * step * torch.randn(w.shape, generator=generator).to(w))
     return path
 
 
-def stored_loss(state, dtype=torch.float64):
-    """The loss of a network that the state is loaded into."""
+def slow_loss(weights, statistics, dtype=torch.float64):
+    """The loss of a network that the weights are loaded into, with statistics taken by hand."""
     network = make_network(dtype)
-    network.load_state_dict(state)
+    network.load_state_dict(network.state_dict() | weights)
+    if statistics:
+        maps = [network[0](images.to(dtype)) for images in statistics]
+        network[1].running_mean.copy_(torch.stack([m.mean((0, 2, 3)) for m in maps]).mean(0))
+        network[1].running_var.copy_(torch.stack([m.var((0, 2, 3)) for m in maps]).mean(0))
     return make_objective(network, dtype=dtype).value()
+
+
+def plane_along(path, resolution, margin=0.2):
+    return plane_of_path(path, principal_components(path, path[0]), resolution, margin)
 
 
 def points_of(*weights):
@@ -54,110 +68,143 @@ PATH = points_of([3.0, -1.0, 2.0], [1.0, 2.0, 2.0], [1.0, -1.0, 2.0])  # +2 and 
 
 
 def test_plane_and_line_of_a_quadratic_loss_have_their_closed_forms():
-    """Of a point off the plane the loss is its own."""
-    seen = []
-    result = loss_on_plane(bowl(*BOWL), PATH, 5, 0.5, lambda points: seen.extend(points) or points)
-    a, b = result.a[:, None], result.b[None]
-    assert_close(result.a, double([-1.5, 0.0, 1.5, 3.0, 4.5]))  # along axis 1
-    assert_close(result.b, double([-1.0, 0.0, 1.0, 2.0, 3.0]))  # along axis 0
+    seen, plane = [], plane_along(PATH, 5, 0.5)
+    losses = loss_on_plane(bowl(*BOWL), plane, (), lambda points: seen.extend(points) or points)
+    a, b = plane.a[:, None], plane.b[None]
+    assert_close(plane.a, double([-1.5, 0.0, 1.5, 3.0, 4.5]))  # along axis 1
+    assert_close(plane.b, double([-1.0, 0.0, 1.0, 2.0, 3.0]))  # along axis 0
     expected = (1 + b).square() / 2 + 4 * (-1 + a).square() / 2 + 2 * 2.0**2 / 2
-    assert result.losses.shape == (5, 5)
-    assert_close(result.losses, expected)
-    assert_close(result.path_losses, double([10.5, 12.5, 6.5]))
-    assert result.components.distances.max() < 1e-14
-    assert torch.equal(double(seen), torch.cartesian_prod(result.a, result.b))
+    assert losses.shape == (5, 5)
+    assert_close(losses, expected)
+    assert torch.equal(double(seen), torch.cartesian_prod(plane.a, plane.b))
     line = loss_on_line(bowl(*BOWL), PATH[0], PATH[-1], 5)
     s = double([0.0, 0.25, 0.5, 0.75, 1.0])
     assert torch.equal(line.positions, s)
     assert_close(line.losses, (3 - 2 * s).square() / 2 + 2 + 4)
-    path = [*PATH[:1], *points_of([2.0, 0.0, 1.0]), *PATH[1:]]
-    result = loss_on_plane(bowl(*BOWL), path, 2)
-    assert result.components.distances[1] > 0.5
-    losses = [bowl(state["w"].tolist(), BOWL[1]).value() for state in path]
-    assert_close(result.path_losses, double(losses))
+    assert loss_at(bowl(*BOWL), PATH[1]) == 0.5 + 8 + 4
 
 
-def test_points_of_the_path_have_their_losses_on_the_plane():
-    """Three points are always in a plane, with all their buffers; no margin: corners are points."""
+@pytest.mark.parametrize("statistics", [(), STATISTICS])
+def test_every_point_has_the_loss_of_a_network_with_its_weights_and_statistics(statistics):
+    """Points of the path too; own weights do not matter, nor do statistics that are taken anew."""
     network = make_network()
-    first, second, end = training_path(network, 3)
-    for name, _ in network.named_parameters():  # right angles: the coordinates of a rectangle
+    first, second, end = path = training_path(network, 3)
+    for name in end:  # right angles, so that corners of the plane are points of the path
         (second if name.startswith("0") else first)[name].copy_(end[name])
-    result = loss_on_plane(make_objective(network), [first, second, end], 2, margin=0.0)
-    losses = [stored_loss(state) for state in (first, second, end)]
-    assert result.path_losses.tolist() == losses
-    for point, loss in zip(result.components.coordinates, losses):
-        i, j = ((axis - p).abs().argmin() for axis, p in zip((result.a, result.b), point))
-        assert_close(torch.stack([result.a[i], result.b[j]]), point)
-        assert result.losses[i, j] == pytest.approx(loss, rel=1e-12)
-    path = training_path(network, 3)
-    far = loss_on_plane(make_objective(network), path, 3, margin=20.0)
-    assert far.losses.isfinite().all()  # variances stay positive where they are extrapolated
-    for state, copy in zip(path, training_path(network, 3)):
-        assert all(torch.equal(state[name], copy[name]) for name in copy)
-    for parameter in network.parameters():  # the network's own weights do not matter
-        parameter.data.add_(1.0)
-    again = loss_on_plane(make_objective(network), path, 3, margin=20.0)
-    assert torch.equal(again.losses, far.losses)
-
-
-def test_integer_buffers_are_those_of_the_end():
-    """Here a buffer multiplies the output."""
-    objective, uncounted = bowl(*BOWL), bowl(*BOWL)
-    objective.network.register_buffer("count", torch.tensor(7))
-    objective.network.register_forward_hook(lambda module, _, y: module.count * y)
-    path = [{**state, "count": torch.tensor(count)} for state, count in zip(PATH, (2, 1, 3))]
-    plane, expected = loss_on_plane(objective, path, 3), loss_on_plane(uncounted, PATH, 3)
-    assert_close(plane.losses, 9 * expected.losses)
-    assert_close(plane.path_losses, double([4.0, 1.0, 9.0]) * expected.path_losses)
-    line = loss_on_line(objective, path[0], path[-1], 3)
-    assert_close(line.losses, 9 * loss_on_line(uncounted, PATH[0], PATH[-1], 3).losses)
+    plane = plane_along(path, 2, margin=0.0)
+    for w, point in zip(path, principal_components(path, end).coordinates):
+        i, j = ((axis - p).abs().argmin() for axis, p in zip((plane.a, plane.b), point))
+        assert_close(torch.stack([plane.a[i], plane.b[j]]), point)
+        losses = loss_on_plane(make_objective(network), plane, statistics)
+        assert losses[i, j].item() == pytest.approx(slow_loss(w, statistics), rel=1e-11)
+    for parameter in network.parameters():
+        parameter.data.fill_(math.nan)
+    if statistics:
+        network[1].running_mean.fill_(math.nan)
+    before = deepcopy(network.state_dict())
+    again = loss_on_plane(make_objective(network), plane, statistics)
+    assert torch.equal(again, losses)
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(tensor.nan_to_num(7.0), before[name].nan_to_num(7.0))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_the_line_begins_and_ends_with_the_losses_of_the_stored_networks(dtype):
-    """Whatever the weights that the network has now, and its memory layout."""
+def test_a_line_begins_and_ends_with_the_losses_of_the_two_networks(dtype):
+    """Exactly, whatever the weights that the network has now, and in another memory layout."""
     network = make_network(dtype)
     start, *_, end = training_path(network)
-    mixed = start | {name: tensor for name, tensor in end.items() if "running" in name}
-    losses = loss_on_line(make_objective(network, dtype=dtype), start, end, 3).losses
-    assert losses[[0, -1]].tolist() == [stored_loss(start, dtype), stored_loss(end, dtype)]
-    assert abs(losses[0] - stored_loss(mixed, dtype)) > 1e-3  # with the end's statistics
+    statistics = [images.to(dtype) for images in STATISTICS]
+    objective = make_objective(network, dtype=dtype)
+    losses = loss_on_line(objective, start, end, 3, statistics).losses
+    expected = double([loss_at(objective, w, statistics) for w in (start, end)])
+    assert torch.equal(losses[[0, -1]], expected)
+    slow = double([slow_loss(w, STATISTICS, dtype) for w in (start, end)])
+    assert torch.allclose(expected, slow, rtol=1e-5)
+    assert abs(expected[0] - slow_loss(start, (), dtype)) > 1e-3  # with statistics of others
     network.to(memory_format=torch.channels_last)
-    other = loss_on_line(make_objective(network, dtype=dtype), start, end, 3).losses
-    assert torch.allclose(losses, other, rtol=1e-5)
+    assert torch.allclose(loss_on_line(objective, start, end, 3, statistics).losses, losses)
+
+
+def test_other_buffers_are_the_network_s_own():
+    """Here one multiplies the output."""
+    objective = bowl(*BOWL)
+    objective.network.register_buffer("count", torch.tensor(3))
+    objective.network.register_forward_hook(lambda module, _, y: module.count * y)
+    plane = plane_along(PATH, 3)
+    assert_close(loss_on_plane(objective, plane), 9 * loss_on_plane(bowl(*BOWL), plane))
+
+
+def test_random_planes_are_filter_normalised_and_drawn_by_their_generator():
+    network = make_network()
+    weights = training_path(network, 2)[-1]
+    first, other = (
+        random_plane(network, weights, 3, 0.5, torch.Generator().manual_seed(seed))
+        for seed in (0, 1)
+    )
+    again = random_plane(network, weights, 3, 0.5, torch.Generator().manual_seed(0))
+    for name, w in weights.items():
+        draws = [*first.directions, *other.directions]
+        assert len({draw[name].sum().item() for draw in draws}) == 4
+        for direction, same in zip(first.directions, again.directions):
+            assert torch.equal(direction[name], same[name])
+            filters = (direction[name], w) if w.ndim > 1 else (direction[name][None], w[None])
+            assert_close(*(tensor.flatten(1).norm(dim=1) for tensor in filters))
+    assert first.a.tolist() == first.b.tolist() == [-0.5, 0.0, 0.5]
+    losses = loss_on_plane(make_objective(network), first, STATISTICS)
+    d, e = first.directions
+    corner = {name: w + 0.5 * d[name] - 0.5 * e[name] for name, w in weights.items()}
+    assert losses[1, 1].item() == pytest.approx(slow_loss(weights, STATISTICS), rel=1e-12)
+    assert losses[2, 0].item() == pytest.approx(slow_loss(corner, STATISTICS), rel=1e-12)
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_every_network_has_a_landscape(model):
+def test_every_network_has_a_landscape_and_is_left_as_it_was(model):
     objective = configured_objective(model)
     path, before = training_path(objective.network, 3), Snapshot(objective.network)
-    plane = loss_on_plane(objective, path, resolution=2, margin=0.0)
-    line = loss_on_line(objective, path[0], path[-1], 2)
-    assert plane.losses.isfinite().all()
-    assert plane.losses.unique().numel() == 4
-    assert line.losses.tolist() == plane.path_losses[[0, -1]].tolist()
+    statistics = [inputs for inputs, _ in objective.data]
+    losses = loss_on_plane(objective, plane_along(path, 2, margin=0.0), statistics)
+    assert losses.isfinite().all()
+    assert losses.unique().numel() == 4
     before.assert_unchanged()
+
+
+@pytest.mark.parametrize("broken", ["statistics", "data"])
+def test_a_network_is_left_as_it_was_when_a_point_fails(broken):
+    network = make_network()
+    objective, before = make_objective(network), Snapshot(network)
+    momenta = [m.momentum for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+    statistics = [*STATISTICS, torch.ones(1, 2, 8, 8).double()] if broken == "statistics" else ()
+    if broken == "data":
+        objective.data.append((torch.ones(1, 2, 8, 8).double(), torch.tensor([0])))
+    with pytest.raises(RuntimeError, match="channels"):
+        loss_at(objective, training_path(network, 2)[-1], statistics)
+    before.assert_unchanged()
+    assert [m.momentum for m in network.modules() if isinstance(m, nn.BatchNorm2d)] == momenta
 
 
 @pytest.mark.parametrize(
     ("path", "options", "match"),
     [
         (PATH[1:], {}, r"not straight; got 2 points on a line\. Store"),
-        (PATH[:1], {}, "must have at least two points; got 1"),
-        ([PATH[0]] * 3, {}, "must not all be equal"),
-        ([*PATH[:2], {"v": PATH[2]["w"]}], {}, r"a state of the path must .* no tensor .* for 'w'"),
         (PATH, {"resolution": 1}, "`resolution` must be an integer of at least 2"),
         (PATH, {"margin": -0.1}, r"`margin` must .* at least 0; got -0\.1\. Use 0\.2"),
         (PATH, {"margin": math.nan}, "`margin` must be a number"),
     ],
 )
-def test_arguments_are_checked(path, options, match):
+def test_planes_check_their_arguments(path, options, match):
     with pytest.raises(ValueError, match=match):
-        loss_on_plane(bowl(*BOWL), path, **{"resolution": 3, **options})
-    short, end = {"w": torch.zeros(2)}, PATH[-1]
+        plane_along(path, **{"resolution": 3, **options})
+
+
+def test_other_arguments_are_checked():
+    objective, short, end = bowl(*BOWL), {"w": torch.zeros(2)}, PATH[-1]
     for ends in ((short, end), (end, short)):
-        with pytest.raises(ValueError, match=r"a state on the line must .* got \[2\] in place of"):
-            loss_on_line(bowl(*BOWL), *ends, 3)
+        with pytest.raises(ValueError, match=r"weights at an end .* got \[2\] in place of"):
+            loss_on_line(objective, *ends, 3)
     with pytest.raises(ValueError, match="`num_points` must be an integer of at least 2"):
-        loss_on_line(bowl(*BOWL), end, end, 1)
+        loss_on_line(objective, end, end, 1)
+    with pytest.raises(ValueError, match=r"weights must have .* no tensor .* for 'w'"):
+        loss_at(objective, {"v": end["w"]})
+    for options, name in (((1, 1.0), "resolution"), ((3, -1.0), "radius")):
+        with pytest.raises(ValueError, match=f"`{name}` must"):
+            random_plane(objective.network, end, *options, torch.Generator())

@@ -63,6 +63,17 @@ def test_the_value_at_other_weights_and_buffers():
     assert objective.value(parts) == expected
 
 
+def test_the_gradient_at_other_weights_and_of_one_that_is_not_trained():
+    objective, other = make_objective(), make_network()
+    objective.network[3].weight.requires_grad_(False)
+    other[3].weight.data.mul_(2)
+    expected = make_objective(other).gradient()
+    found = objective.gradient({"3.weight": other[3].weight})
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    assert objective.network[3].weight.grad is None
+
+
 @pytest.mark.parametrize("mode", [torch.enable_grad, torch.no_grad, torch.inference_mode])
 def test_nothing_changes_in_the_network_whatever_the_mode(mode):
     """The batches are made in inference mode in the validation loop of a trainer."""

@@ -1,12 +1,21 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from src.measures import Objective
 from src.measures.directions import norm, random_directions
-from src.measures.sharpness import sharpness_along, worst_case_sharpness
+from src.measures.hessian import hessian_operator
+from src.measures.sharpness import (
+    expected_from_curvature,
+    expected_from_gradient,
+    sharpness_along,
+    typical_steps,
+    worst_case_sharpness,
+)
+from tests.helpers.dense_hessian import dense_hessian
 from tests.helpers.objectives import (
     MODELS,
     Snapshot,
@@ -14,6 +23,7 @@ from tests.helpers.objectives import (
     configured_objective,
     make_network,
     make_objective,
+    objective_at,
 )
 
 RADII = (0.0, 0.1, 0.5)
@@ -37,27 +47,64 @@ def test_a_quadratic_loss_has_its_closed_form():
     objective = Objective(nn.Linear(3, 2).double(), nn.MSELoss(), [(x, y)])
     residuals, directions = objective.network(x).detach() - y, draw(objective, 4)
     result = sharpness_along(objective, RADII, directions)
+    t = torch.tensor([[1], [-1]]) * torch.tensor(RADII, dtype=torch.float64)
     for d, changes in zip(directions, result.changes):
-        change, t = x @ d["weight"].mT + d["bias"], torch.tensor(RADII, dtype=torch.float64)
+        change = x @ d["weight"].mT + d["bias"]
         expected = 2 * t * (residuals * change).mean() + t**2 * change.square().mean()
         assert (changes - expected).abs().max() < 1e-14
-    sizes = result.changes.abs()
-    assert result.value == pytest.approx(sizes.mean().item())
-    assert result.values_per_radius.tolist() == pytest.approx(sizes.mean(0).tolist())
-    assert result.standard_error == pytest.approx(sizes.mean(1).std().item() / 2, rel=1e-6)
-    expected = (sizes.std(0) / 2).tolist()
-    assert result.standard_errors_per_radius.tolist() == pytest.approx(expected)
+    pairs = {"absolute": result.changes.abs().mean(1), "symmetric": result.changes.mean(1)}
     alone = sharpness_along(objective, [0.1], directions[:1])
-    assert math.isnan(alone.standard_error) and alone.standard_errors_per_radius.isnan().all()
+    for kind, values in pairs.items():
+        got = getattr(result, kind)
+        assert got.value == pytest.approx(values.mean().item())
+        assert got.standard_error == pytest.approx(values.mean(1).std().item() / 2, rel=1e-6)
+        assert got.per_radius.tolist() == pytest.approx(values.mean(0).tolist())
+        assert got.standard_errors.tolist() == pytest.approx((values.std(0) / 2).tolist())
+        of_one = getattr(alone, kind)
+        assert math.isnan(of_one.standard_error) and of_one.standard_errors.isnan().all()
 
 
-def test_the_mean_over_directions_is_the_trace_of_the_hessian_over_the_dimension():
-    """E[d.H d] = tr(H) / P: within 4 standard errors; a round bowl gives t^2 / 2 always."""
-    objective = bowl([0.0] * 4, [1.0, 2.0, 3.0, 14.0])
-    result = sharpness_along(objective, [0.5], draw(objective, 500))
-    assert abs(result.value - 0.5**2 / 2 * 20 / 4) < 4 * result.standard_error < 4 * 0.03
-    expected = torch.tensor([t**2 / 2 for t in RADII], dtype=torch.float64).expand(3, 3)
-    assert torch.allclose(changes_of(bowl([0.0] * 3, [1.0] * 3)), expected, rtol=1e-14, atol=0)
+def expected_changes(objective, scale="absolute"):
+    """Closed forms: per t of the absolute change, and per t^2 of the symmetric one, no error."""
+    steps = typical_steps(objective, scale)
+    squares = torch.cat([s.flatten() for s in steps.values()]).square().numpy()
+    curvature = squares @ np.diag(dense_hessian(objective)) / 2
+    return expected_from_gradient(steps, objective.gradient()), curvature
+
+
+def test_a_bowl_has_the_closed_forms():
+    """t |g| sqrt(2 / (pi P)) without curvature, t^2 tr(H) / (2 P) whatever the gradient."""
+    slopes = torch.linspace(1, 2, 400).double()
+    plane = objective_at([0.0] * 400, lambda w: slopes * w)
+    result = sharpness_along(plane, [0.5], draw(plane, 200))
+    closed = 0.5 * slopes.norm().item() * math.sqrt(2 / (math.pi * 400))
+    assert 0.5 * expected_changes(plane)[0] == pytest.approx(closed, rel=1e-12)
+    assert abs(result.absolute.value - closed) < 4 * result.absolute.standard_error < 0.3 * closed
+    assert result.symmetric.per_radius.abs().max() < 1e-15
+
+    steep = bowl([5.0] * 4, [1.0, 2.0, 3.0, 14.0])
+    result = sharpness_along(steep, [0.5], draw(steep, 500))
+    closed = 0.5**2 * 20 / (2 * 4)
+    assert 0.5**2 * expected_changes(steep)[1] == pytest.approx(closed, rel=1e-12)
+    assert abs(result.symmetric.value - closed) < 4 * result.symmetric.standard_error < closed / 4
+    round_bowl = changes_of(bowl([0.0] * 3, [1.0] * 3))
+    expected = torch.tensor([t**2 / 2 for t in RADII], dtype=torch.float64).expand(3, 2, 3)
+    assert torch.allclose(round_bowl, expected, rtol=1e-14, atol=0)
+
+
+@pytest.mark.parametrize(
+    "scale", ["filter", *(pytest.param(s, marks=pytest.mark.slow) for s in SCALES[:2])]
+)
+def test_a_network_has_the_closed_forms_at_small_distances(scale):
+    """Its exact trace within the errors of directions; the estimated one within its own error."""
+    objective, t = make_objective(), {"filter": 1e-3, "relative": 1e-3}.get(scale, 1e-2)
+    slope, curvature = expected_changes(objective, scale)
+    result = sharpness_along(objective, [t], draw(objective, 100), scale=scale)
+    for mean, closed in ((result.absolute, slope * t), (result.symmetric, curvature * t**2)):
+        assert abs(mean.value - closed) < 4 * mean.standard_error < 0.5 * abs(closed)
+    steps = typical_steps(objective, scale)
+    found = expected_from_curvature(hessian_operator(objective), steps, max_products=200)
+    assert abs(found.value - curvature) < 4 * found.standard_error < 0.25 * curvature
 
 
 @every_scale
@@ -84,8 +131,8 @@ def test_signs_and_sizes_of_changes_are_those_of_a_moved_copy(scale):
             d = d * w.norm() / d.norm()
         parameter.data.add_(0.3 * d)
     expected = make_objective(moved).value() - objective.value()
-    got = changes_of(objective, [0.3], 1, scale=scale)
-    assert got.item() == pytest.approx(expected, rel=1e-12)
+    forwards = changes_of(objective, [0.3], 1, scale=scale)[0, 0]
+    assert forwards.item() == pytest.approx(expected, rel=1e-12)
 
 
 def rescaled(factors):
@@ -123,7 +170,7 @@ def test_the_worst_case_of_a_quadratic_loss_has_its_closed_form():
 def test_the_batch_size_changes_nothing():
     whole, parts = make_objective(), make_objective(batch_size=8)
     assert torch.allclose(changes_of(whole), changes_of(parts), rtol=1e-10, atol=1e-13)
-    worst = worst_case_sharpness(whole, 0.1)
+    worst = worst_case_sharpness(whole, 0.1, whole.gradient())
     assert worst_case_sharpness(parts, 0.1) == pytest.approx(worst, rel=1e-11)
 
 
@@ -134,7 +181,7 @@ def test_every_network_is_sharp_to_some_degree(model):
     before = Snapshot(objective.network)
     for scale in SCALES:
         changes = changes_of(objective, [0.0, 0.01], 2, scale=scale)
-        assert not changes[:, 0].any() and changes[:, 1].all()
+        assert not changes[..., 0].any() and changes[..., 1].all()
     random = changes_of(objective, [0.01 * norm(objective.weights())], 2).abs().max()
     assert worst_case_sharpness(objective, 0.01) > random
     before.assert_unchanged()

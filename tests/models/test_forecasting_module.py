@@ -4,6 +4,7 @@ from unittest.mock import Mock
 import pytest
 import torch
 from torch import nn
+from torchmetrics import Metric
 
 from src.loggers.metrics_csv import MetricsCSVLogger, read_rows
 from src.measures import divergence
@@ -48,7 +49,11 @@ class Growing(nn.Module):
 def quiet(module, scale=1.0):
     """A module outside a trainer, whose logged values are collected."""
     logged = {}
-    module.log = lambda name, value, **_: logged.update({name: float(value)})
+
+    def log(name, value, **_):
+        logged[name] = float(value.compute() if isinstance(value, Metric) else value)
+
+    module.log = log
     module.velocity_scale.fill_(scale)
     return module, logged
 

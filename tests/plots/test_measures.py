@@ -1,35 +1,34 @@
-import numpy as np
 import pytest
 
 from src.measures import Reading
 from src.plots.measures import DRAWERS, draw
 from src.plots.style import save_figure
+from tests.plots.test_landscape import LANDSCAPE
 
 LAYERS = {"": 1.0, "/blocks.0": 0.1, "/blocks.1": 0.2, "/head": 0.3}
-ANGLES = {"degrees": [0, 180], "errors": [0, 0.1], "floors": [0, 0.2]}
-CURVE = {"radii": [0.1, 0.2], "changes": [0.01, 0.05], "standard_errors": [0.001, 0.002]}
-DENSITY = {"grid": [-1.0, 0.0, 2.0], "density": [0.1, 1.0, 0.2]}
+ANGLES = {"degrees": [0, 180], "errors": [0, 0.1]}
+CURVE = {"radii": [0.1, 0.2], "from_gradient": [0.01, 0.02], "from_trace": [0.001, 0.004]}
+CURVE |= {"absolute": [0.01, 0.05], "absolute_standard_errors": [0.001, 0.002]}
+CURVE |= {"symmetric": [-0.001, 0.005], "symmetric_standard_errors": [0.002, 0.001]}
+TRACES = {"": 3.0, "_by_kind/norm": 3.0}
+TRACES |= {"_standard_error": 0.1, "_by_kind_standard_error/norm": 0.1}
+TRACES = {f"gauss_newton_trace{end}": value for end, value in TRACES.items()}
+NO_ERRORS = {f"{kind}_standard_errors": [None, None] for kind in ("absolute", "symmetric")}
+DENSITY = {"grid": [-1.0, 0.0, 2.0], "density": [0.1, 1.0, 0.2], "density_error": [0.2, 0.1, 0]}
 END = {"eigenvalues": [2.0, 1.0], "residuals": [0.0, 0.0], "converged": True}
 ENDS = {"largest": END, "smallest": END | {"eigenvalues": []}}
-LOSSES = [[0.1, 2.0], [1.0, None], [1e20, 0.5]]
-OVER_GROUP = {"group": "c3", "differences": [[0, 0.1, 0.2], [0.1, 0, 0.3], [0.2, 0.3, 0]]}
-LAYER = {"symmetric_fraction": 0.99, "over_group": OVER_GROUP}
+DEPARTURES = {"kernel_departures": [1.0, 2.0, 3.0], "element_departures": [0.0, 2.5, 2.5]}
+LAYER = {"departure": 2.16, "over_group": {"group": "c3", **DEPARTURES}}
 DETAILS = {
     "equivariance_error": {"group": "c4", "angles": ANGLES},
     "lie_derivative": {},
     "sharpness": {
         "absolute": CURVE,
-        "filter": CURVE | {"changes": [1.0, 9.0], "standard_errors": [None, None]},
+        "filter": CURVE | {"absolute": [1.0, 9.0]} | NO_ERRORS,
     },
-    "hessian": {"density": DENSITY, "ends": ENDS},
-    "landscape": {
-        "plane": {"a": [0.0, 1.0, 2.0], "b": [0.0, 1.0], "losses": LOSSES},
-        "coordinates": [[2.0, 1.0], [1.0, 0.5], [0.0, 0.0]],
-        "explained_variance": [0.9, 0.1],
-        "epochs_trained": [0.0, 1.0, 2.0],
-        "path_losses": [2.0, 1.0, 0.1],
-        "line": {"positions": [0.0, 1.0], "losses": [2.0, 0.1]},
-    },
+    "hessian": {"density": DENSITY, "ends": ENDS, "kind": "gauss_newton"},
+    "landscape": LANDSCAPE,
+    "projection": {},
     "symmetry": {"layers": {"blocks.0": LAYER, "blocks.1": LAYER | {"over_group": None}}},
 }
 
@@ -40,8 +39,9 @@ TURNS = {"lie_derivative": 5.0, "lie_derivative_translation_x": 1.0}
 
 @pytest.mark.parametrize("measure", DRAWERS)
 def test_every_measure_has_a_figure(measure, tmp_path):
-    layered = measure in ("equivariance_error", "lie_derivative")
-    values = {f"{measure}{layer}": value for layer, value in LAYERS.items()} if layered else {}
+    layered = {"projection": "departure_gradient"}.get(measure, measure)
+    values = {f"{layered}{layer}": value for layer, value in LAYERS.items()}
+    values |= TRACES if measure == "hessian" else {}
     figure = draw(measure, Reading(values, DETAILS[measure]), "a network")
     save_figure(figure, tmp_path / "figure.png")
     assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
@@ -53,7 +53,7 @@ def test_without_anything_to_draw_there_is_none(measure):
     assert draw(measure, Reading({measure: 1.0}, {"group": "c4"}), "a network") is None
 
 
-def test_panels_of_one_unit_have_one_scale_and_no_floor_of_another():
+def test_panels_of_one_unit_have_one_scale():
     values = {f"{name}{layer}": size * value for name, size in TURNS.items() for layer, value in X}
     readings = {
         "equivariance_error": Reading({f"equivariance_error{n}": v for n, v in X}, CASE),
@@ -68,16 +68,14 @@ def test_panels_of_one_unit_have_one_scale_and_no_floor_of_another():
     assert [list(line.get_ydata()) for line in figure.axes[0].lines] == [[0, 0.1, 0]]
 
 
-def test_each_difference_between_elements_stands_once():
+def test_departures_of_elements_have_one_scale_and_the_layer_its_own():
     figure = draw("symmetry", Reading({}, DETAILS["symmetry"]), "a network")
-    axes = figure.axes[0]
-    shown = np.ma.masked_invalid(axes.images[0].get_array())
-    assert sorted(shown.compressed()) == [0.1, 0.2, 0.3]
-    labels = [label.get_text() for label in (*axes.get_yticklabels(), *axes.get_xticklabels())]
-    assert labels == ["120°", "240°", "0°", "120°"]
-    assert (shown[0, 0], shown[1, 0], shown[1, 1]) == (0.1, 0.2, 0.3)
-
-
-def test_a_landscape_has_two_labels_and_no_number_in_a_cell():
-    figure = draw("landscape", Reading({}, DETAILS["landscape"]), "a network")
-    assert [text.get_text() for text in figure.axes[0].texts] == ["epoch 0", "epoch 2"]
+    kernels, elements = figure.axes[:2]
+    assert [list(axes.images[0].get_array()[0]) for axes in (kernels, elements)] == [
+        *DEPARTURES.values()
+    ]
+    assert kernels.images[0].get_clim() == elements.images[0].get_clim() == (0, 3)
+    rows = [label.get_text() for label in kernels.get_yticklabels()]
+    assert rows == ["blocks.0  2.2 %"], "layers over positions have no elements"
+    for axes in (kernels, elements):
+        assert [label.get_text() for label in axes.get_xticklabels()] == ["0°", "120°", "240°"]

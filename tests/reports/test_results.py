@@ -18,7 +18,7 @@ def test_an_overview_has_one_line_and_a_table_against_a_key_one_cell_per_config(
     ]
     failed = stored_run("B", 1, {"test/rmse": 9.0}, data__level=4, status="failed")
     results = Results(group_runs([*runs, failed]))
-    assert [line[:1] + line[2:] for line in overview(results, ["test/rmse"]).rows] == [
+    assert [line[:1] + line[4:] for line in overview(results, ["test/rmse"]).rows] == [
         ["A, level=0", "0, 1", "0.60 ± 0.14"],
         ["A, level=4", "0, 1", "1.10 ± 0.14"],
         ["B, level=4", "0", "2"],

@@ -33,6 +33,12 @@ def test_the_fingerprint_is_that_of_settings_weights_and_config():
     changes += [{"config": {"seed": 1}}, {"relaxation": {"w": 0.5}}, {"global_step": 56}]
     others = [mark(2), mark(epoch=5), *(mark(**change) for change in changes)]
     assert len(set(same)) == 1 and len({*same, *others}) == 1 + len(others)
+    for number, marks in ((0, 2), (640, 1)):  # estimated anew, they are not read
+        norms = ({"net.1.running_mean": torch.full((2,), mean)} for mean in (0.0, 1.0))
+        found = {
+            fingerprint({"statistics_samples": number}, whole | {"state_dict": n}) for n in norms
+        }
+        assert len(found) == marks
 
 
 def test_measures_are_kept_by_checkpoint_name_and_fingerprint(tmp_path):

@@ -26,7 +26,7 @@ def test_a_sweeper_gets_the_metric_of_the_best_epoch_or_of_the_test():
 
 def test_the_table_has_scores_symmetry_and_the_ends_of_a_series_of_metrics(caplog):
     run = Run(OmegaConf.create({"seed": 0}), Path("a_run"))
-    run.summary = {"num_parameters": 1234}
+    run.summary = {"num_parameters": 1234, "num_macs": 5678901, "step_time_s": 0.01234}
     metrics = {f"test/{part}rmse/{t:02d}": t / 10 for part in ("", "domain/") for t in range(1, 21)}
     metrics |= {"test/rmse": 0.7, "test/domain/rmse": 0.8, "val/rmse": 0.6, "test/acc/2": 0.5}
     metrics |= {"dynamics/grad_norm": 1.0, "dynamics/relaxed_weight_error": 0.02}
@@ -46,7 +46,8 @@ def test_the_table_has_scores_symmetry_and_the_ends_of_a_series_of_metrics(caplo
         ["dynamics/equivariance_error", "1.000e-07", "", ""],
         ["dynamics/relaxed_weight_error", "0.0000", "0.0200", ""],
     ]
-    assert "1,234 parameters, seed 0" in caplog.text
+    assert "1,234 parameters, 5,678,901 MACs per forward pass, seed 0, " in caplog.text
+    assert ", 0.0123 s per step\n" in caplog.text
 
 
 @pytest.mark.slow

@@ -86,7 +86,8 @@ def test_the_size_of_the_network_is_logged(tmp_path, caplog):
     network = torch.nn.Sequential(torch.nn.Conv2d(1, 1, 3), relaxed)
     run = Run(OmegaConf.create({}), tmp_path)
     with caplog.at_level(logging.INFO):
-        run.start_logging(SimpleNamespace(fast_dev_run=True), network)
+        run.start_logging(SimpleNamespace(fast_dev_run=True), network, datamodule=None)
+    assert "The network has 118 parameters.\n" in caplog.text
     ((layer, (reached, plain)),) = run.summary["degrees_of_freedom"].items()
     assert layer == "1" and 0 < reached <= plain == 2 * 4 * 9
     assert f"kernels can reach {reached} of 72 dimensions" in caplog.text

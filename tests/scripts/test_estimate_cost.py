@@ -33,5 +33,6 @@ def test_hours_are_seconds_of_all_steps_of_the_whole_batch(monkeypatch):
     assert cost["s/step"] == 0.5 * 4
     assert cost["steps"] == "240", "30 epochs of 8 batches of 120 windows"
     assert int(cost["parameters"].replace(",", "")) == pytest.approx(6000, rel=0.03)
+    assert int(cost["MACs"].replace(",", "")) == pytest.approx(6000 * 32**2, rel=0.03)
     assert cost["hours"] == pytest.approx(cost["s/step"] * 240 / 3600)
     assert next(clock, None) is None

@@ -67,7 +67,12 @@ def test_its_sections(dry_run):
     shown = sections(view["spec"])
     assert list(shown) == ["Loss", "Score", "Dynamics", "Relaxed weights", "Optimisation"]
     assert {"train/loss", "val/loss"} <= set(metrics(shown["Loss"]))
-    assert metrics(shown["Score"]) == ["val/acc", "val/rmse", "test/acc", "test/rmse"]
+    assert metrics(shown["Score"]) == [
+        "val/acc_reestimated",
+        "val/rmse_reestimated",
+        "test/acc",
+        "test/rmse",
+    ]
     lines = [panel for name in ("Dynamics", "Optimisation") for panel in shown[name]]
     assert all(panel["xAxis"] == "epochs_trained" for panel in lines)
     assert all((panel["groupAgg"], panel["groupArea"]) == ("mean", "minmax") for panel in lines)

@@ -1,5 +1,6 @@
 """Classification networks: plain, strict on a group, relaxed; and the skeleton they share."""
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
@@ -21,10 +22,12 @@ from src.models.components.gcnn import (
     SpatialPool,
     make_group,
 )
-from src.models.components.gcnn.caching import channels_last
+from src.models.components.gcnn.caching import ExpandedConv, channels_last
+from src.models.components.gcnn.initial import ImageConv
 from src.models.components.gcnn.kernels import check_kernel_size
+from src.models.components.gcnn.norm import choose_norm
 from src.models.components.gcnn.sequential import GroupSequential
-from src.models.components.widths import count_parameters, resolve_widths
+from src.models.components.widths import conv_counter, count_parameters, resolve_widths
 
 MakeConv = Callable[[int, int, bool], nn.Module]
 
@@ -37,16 +40,20 @@ class Classifier(nn.Module):
     are invariant.
 
     Args:
-        make_conv: (in_channels, out_channels, is_first) -> a convolution without bias; its
-            ``weight`` must hold a number of parameters proportional to in x out channels.
-        make_norm: channels -> norm.
+        make_conv: (in_channels, out_channels, is_first) -> a convolution; the number of its
+            parameters must be as for `conv_counter`.
+        batch_norm: channels -> norm, for ``norm="batch"``.
         in_channels: channels of the image.
         num_classes: number of logits.
         hidden_channels: channels of the layers, one number or one per layer.
         num_parameters: scale ``hidden_channels`` to this many parameters, within 3 %.
+        num_macs: scale ``hidden_channels`` to this many multiply-accumulates per image instead
+            (`src.measures.macs`), within 3 %.
+        image_size: height and width of the images that ``num_macs`` is of.
         num_layers: number of convolutions, at least two.
         pool_after: numbers of the layers (from 1) that a max-pooling by two follows, see
             `SpatialPool`.
+        norm: ``"batch"``, ``"group"`` (`SampleNorm`) or ``"none"``, before each activation.
         activation: see `make_activation`.
         dropout: probability of dropping a feature before the linear layer.
 
@@ -60,14 +67,17 @@ class Classifier(nn.Module):
     def __init__(
         self,
         make_conv: MakeConv,
-        make_norm: Callable[[int], nn.Module],
+        batch_norm: Callable[[int], nn.Module],
         *,
         in_channels: int = 1,
         num_classes: int = 10,
         hidden_channels: int | Sequence[int] = 10,
         num_parameters: int | None = None,
+        num_macs: int | None = None,
+        image_size: Sequence[int] = (28, 28),
         num_layers: int = 6,
         pool_after: Sequence[int] = (2, 4),
+        norm: str = "batch",
         activation: str = "silu",
         dropout: float = 0.0,
     ) -> None:
@@ -79,19 +89,31 @@ class Classifier(nn.Module):
             if number not in range(1, num_layers + 1):
                 rule = f"numbers of layers, 1 to {num_layers}"
                 raise ValueError(wrong("pool_after", rule, number, "for example [2, 4]"))
+        make_norm = choose_norm(norm, batch_norm)
         lifting, convolution = make_conv(1, 1, True), make_conv(1, 1, False)
+        first, later = (conv_counter(partial(make_conv, is_first=f)) for f in (True, False))
         per_channel = count_parameters(make_norm(1))
 
-        def count_conv(layer: nn.Module, i: int, o: int) -> int:
-            size = layer.weight.numel()
-            return i * o * size + count_parameters(layer) - size
-
         def count(widths: list[int]) -> int:
-            total = count_conv(lifting, in_channels, widths[0]) + per_channel * sum(widths)
-            total += sum(count_conv(convolution, i, o) for i, o in pairwise(widths))
+            total = first(in_channels, widths[0]) + per_channel * sum(widths)
+            total += sum(later(i, o) for i, o in pairwise(widths))
             return total + (widths[-1] + 1) * num_classes
 
-        widths = resolve_widths(hidden_channels, num_layers, num_parameters, count)
+        per_pair = []  # MACs of each layer with one input and one output channel
+        for number in range(1, num_layers + 1):
+            shrunk = 2 ** len({pool for pool in pool_after if pool < number})
+            kernel = _kernel(lifting if number == 1 else convolution)
+            per_pair.append(kernel.numel() * math.prod(length // shrunk for length in image_size))
+
+        def macs(widths: list[int]) -> int:
+            pairs = pairwise([in_channels, *widths])
+            return sum(m * i * o for m, (i, o) in zip(per_pair, pairs)) + widths[-1] * num_classes
+
+        if num_macs is not None and num_parameters is not None:
+            fix = "num_parameters=null"
+            raise ValueError(wrong("num_macs", "given without num_parameters", num_macs, fix))
+        goal = (num_parameters, count) if num_macs is None else (num_macs, macs, "num_macs")
+        widths = resolve_widths(hidden_channels, num_layers, *goal)
         blocks = []
         for number, (i, o) in enumerate(pairwise([in_channels, *widths]), start=1):
             layers = [make_conv(i, o, number == 1), make_norm(o), make_activation(activation)]
@@ -116,13 +138,14 @@ class Classifier(nn.Module):
 class CNN(Classifier):
     """Ordinary convolutions of k x k pixels, k odd; blocks give [B, C, H', W']."""
 
-    def __init__(self, *, kernel_size: int = 3, **skeleton: Any) -> None:
+    def __init__(self, *, kernel_size: int = 3, norm: str = "batch", **skeleton: Any) -> None:
         check_kernel_size(kernel_size)
+        options = {"padding": "same", "bias": norm == "none"}
 
         def make_conv(in_channels: int, out_channels: int, is_first: bool) -> nn.Module:
-            return nn.Conv2d(in_channels, out_channels, kernel_size, padding="same", bias=False)
+            return ImageConv(in_channels, out_channels, kernel_size, **options)
 
-        super().__init__(make_conv, ImageBatchNorm, **skeleton)
+        super().__init__(make_conv, ImageBatchNorm, norm=norm, **skeleton)
 
 
 class GroupClassifier(Classifier):
@@ -187,15 +210,16 @@ class RotationClassifier(GroupClassifier):
         kernel_size: int = 3,
         interpolation: str = "bilinear",
         in_type: str = "scalar",
+        norm: str = "batch",
         **skeleton: Any,
     ) -> None:
-        options = {"bias": False, "interpolation": interpolation}
+        options = {"bias": norm == "none", "interpolation": interpolation}
 
         def make_conv(in_channels: int, out_channels: int, is_first: bool) -> nn.Module:
             make_layer = partial(lifting, in_type=in_type) if is_first else convolution
             return make_layer(in_channels, out_channels, kernel_size, group, **options)
 
-        super().__init__(make_conv, group=group, in_type=in_type, **skeleton)
+        super().__init__(make_conv, group=group, in_type=in_type, norm=norm, **skeleton)
 
 
 class GCNN(RotationClassifier):
@@ -212,3 +236,8 @@ class RelaxedGCNN(RotationClassifier):
         banks = {"num_filter_banks": num_filter_banks}
         layers = partial(RelaxedLiftingConv, **banks), partial(RelaxedGroupConv, **banks)
         super().__init__(*layers, **options)
+
+
+def _kernel(conv: nn.Module) -> Tensor:
+    """The weight that a convolution convolves with."""
+    return conv.expanded_kernel() if isinstance(conv, ExpandedConv) else conv.weight

@@ -11,6 +11,7 @@ from src.models.components.classifiers import GroupClassifier
 from src.models.components.e2cnn_bases import kernel_basis, pixelwise_rank
 from src.models.components.gcnn.caching import ExpandedConv
 from src.models.components.gcnn.groups import Group
+from src.models.components.gcnn.initial import kernel_bound
 from src.models.components.gcnn.relaxation import PositionRelaxed
 
 
@@ -21,16 +22,15 @@ class E2Conv(ExpandedConv):
               B_b(g x) = \rho_{out}(g)\, B_b(x)\, \rho_{in}(g)^{-1}
 
     B are the kernels from one input field to one output field (`e2cnn_bases.kernel_basis`); the
-    sum is one matrix product, equal to that of `e2cnn.nn.R2Conv`, whose initial distribution the
-    coefficients have. Elements come in the order of `make_group`, and vectors turn as in
-    `gcnn.actions`, so tensors need no reordering.
+    sum is one matrix product, equal to that of `e2cnn.nn.R2Conv`. Elements come in the order of
+    `make_group`, and vectors turn as in `gcnn.actions`, so tensors need no reordering.
 
     Args:
         in_channels, out_channels: I and O, fields of the input and of the output.
         kernel_size: k, odd; the input is padded by k // 2 zeros on each side.
         group: a group or its name.
         in_type, out_type: ``"scalar"``, ``"vector"`` or ``"regular"``.
-        bias: whether to add one number per output field, shared over the group; starts at 0.
+        bias: whether to add one number per output field, shared over the group.
 
     Shapes:
         input [B, I, H, W] (scalar), [B, 2 I, H, W] (vector, ordered (i, component)) or
@@ -60,14 +60,19 @@ class E2Conv(ExpandedConv):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw coefficients as e2cnn does (generalised He initialisation); the bias is 0."""
+        """Draw coefficients so that the expanded kernel has the variance b^2 / 3 of `kernel_bound`.
+
+        They are normally distributed, with deviations in the proportions of e2cnn's generalised He
+        initialisation (whose kernels are up to sqrt(3) times as large as those of `GAIN` 1).
+        """
+        fan_in = self.in_channels * self.basis[0, 0].numel()
         std = kernel_basis(self.group, self.kernel_size, self.in_type, self.out_type).std
-        std = std.to(self.weight) / math.sqrt(self.in_channels)
+        std = std.to(self.weight) * (kernel_bound(fan_in) / math.sqrt(3))
         new = std * torch.randn(self.out_channels, self.in_channels, len(std)).to(std)
         with torch.no_grad():
             self.weight.copy_(new.view(*new.shape, *[1] * (self.weight.dim() - 3)))
         if self.bias is not None:
-            nn.init.zeros_(self.bias)
+            nn.init.uniform_(self.bias, -1 / math.sqrt(fan_in), 1 / math.sqrt(fan_in))
 
     def expanded_fibres(self) -> Tensor:
         return torch.einsum("oib,bpqyx->opiqyx", self.weight, self.basis)
@@ -135,10 +140,12 @@ class E2CNN(GroupClassifier):
         group: str | Group = "c4",
         kernel_size: int = 3,
         in_type: str = "scalar",
+        norm: str = "batch",
         **skeleton: Any,
     ) -> None:
         def make_conv(in_channels: int, out_channels: int, is_first: bool) -> nn.Module:
             fields = in_type if is_first else "regular"
-            return E2Conv(in_channels, out_channels, kernel_size, group, fields)
+            bias = norm == "none"
+            return E2Conv(in_channels, out_channels, kernel_size, group, fields, bias=bias)
 
-        super().__init__(make_conv, group=group, in_type=in_type, **skeleton)
+        super().__init__(make_conv, group=group, in_type=in_type, norm=norm, **skeleton)

@@ -23,7 +23,7 @@ SMALLEST_NORM = 1e-2  # e2cnn leaves out kernels whose squared norm on the grid 
 class KernelBasis(NamedTuple):
     """Kernels from one input field to one output field, [n, output fibre, input fibre, k, k].
 
-    In a new layer with I input fields their coefficients have the deviations ``std`` / sqrt(I).
+    Coefficients with the deviations ``std`` give numbers of variance one, on average over a kernel.
     """
 
     kernels: Tensor
@@ -37,7 +37,7 @@ def kernel_basis(group: Group, kernel_size: int, in_type: str, out_type: str) ->
     They are those of `e2cnn.nn.R2Conv` with its default rings, widths and frequencies, here in
     float64. Elements of regular fields come in the order of `make_group`; vectors turn by the
     group's matrices, with component 0 along columns and component 1 along rows (e2cnn's own y
-    axis points up). The standard deviations are those of e2cnn's generalised He initialisation.
+    axis points up). The deviations have the proportions of e2cnn's generalised He initialisation.
 
     Reference: M. Weiler, G. Cesa, General E(2)-Equivariant Steerable CNNs, NeurIPS 2019.
     """
@@ -67,8 +67,8 @@ def kernel_basis(group: Group, kernel_size: int, in_type: str, out_type: str) ->
     # 1 / sqrt(kernels from this irrep to this part of the output x irreps that reach it)
     pairs = [(attribute["in_irrep"], attribute["out_irrep_idx"]) for attribute in kept]
     counts, irreps = Counter(pairs), Counter(part for _, part in set(pairs))
-    std = [1 / math.sqrt(counts[pair] * irreps[pair[1]]) for pair in pairs]
-    return KernelBasis(kernels, torch.tensor(std).double())
+    var = torch.tensor([1 / (counts[pair] * irreps[pair[1]]) for pair in pairs]).double()
+    return KernelBasis(kernels, (var / (var @ kernels.square().flatten(1).mean(1))).sqrt())
 
 
 @functools.lru_cache(maxsize=64)

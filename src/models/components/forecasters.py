@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import pairwise, product
+from itertools import pairwise
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from src.checks import check_choice, check_integer, check_shape
+from src.checks import check_integer, check_shape
 from src.models.components.activations import make_activation
 from src.models.components.gcnn import (
     Group,
@@ -23,10 +23,12 @@ from src.models.components.gcnn import (
     make_group,
 )
 from src.models.components.gcnn.caching import channels_last
+from src.models.components.gcnn.initial import ImageConv
 from src.models.components.gcnn.kernels import check_kernel_size
+from src.models.components.gcnn.norm import choose_norm
 from src.models.components.gcnn.sequential import GroupSequential
 from src.models.components.translation import RelaxedTranslationConv
-from src.models.components.widths import count_parameters, resolve_widths
+from src.models.components.widths import conv_counter, count_parameters, resolve_widths
 
 Place = Literal["first", "hidden", "last"]
 MakeConv = Callable[[int, int, Place], nn.Module]
@@ -46,14 +48,14 @@ class Forecaster(nn.Module):
     Args:
         make_conv: (in_channels, out_channels, place) -> a convolution that pads with zeros.
             ``in_channels`` of the ``"first"`` and ``out_channels`` of the ``"last"`` count
-            vectors. The number of its parameters must be a i o + b i + c o + d for i input and o
-            output channels.
-        make_norm: channels -> norm, for ``norm="batch"``.
+            vectors. The number of its parameters must be as for `conv_counter`.
+        batch_norm: channels -> norm, for ``norm="batch"``.
         num_inputs: T, frames in the input.
         hidden_channels: channels of all layers but the last, one number or one per layer.
         num_parameters: scale ``hidden_channels`` to this many parameters, within 3 %.
         num_layers: number of convolutions with the readout, at least three.
-        norm, activation: ``"none"``, or ``"batch"`` before each activation (`make_activation`).
+        norm: ``"batch"``, ``"group"`` (`SampleNorm`) or ``"none"``, before each activation.
+        activation: see `make_activation`.
         residual: whether to add the last frame of the input.
 
     Attributes:
@@ -71,7 +73,7 @@ class Forecaster(nn.Module):
     def __init__(
         self,
         make_conv: MakeConv,
-        make_norm: Callable[[int], nn.Module],
+        batch_norm: Callable[[int], nn.Module],
         *,
         num_inputs: int = 10,
         hidden_channels: int | Sequence[int] = 10,
@@ -84,9 +86,9 @@ class Forecaster(nn.Module):
         super().__init__()
         check_integer("num_inputs", num_inputs)
         check_integer("num_layers", num_layers, minimum=3)
-        check_choice("norm", norm, ("none", "batch"))
-        make_norm = nn.Identity if norm == "none" else make_norm
-        first, hidden, last = (_conv_counter(make_conv, p) for p in ("first", "hidden", "last"))
+        make_norm = choose_norm(norm, batch_norm)
+        counters = (conv_counter(partial(make_conv, place=p)) for p in ("first", "hidden", "last"))
+        first, hidden, last = counters
         per_channel = count_parameters(make_norm(1))
 
         def count(widths: list[int]) -> int:
@@ -149,7 +151,7 @@ class CNNForecaster(PlainForecaster):
     """Ordinary convolutions: no symmetry but translation, away from the walls."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(nn.Conv2d, **options)
+        super().__init__(ImageConv, **options)
 
 
 class RelaxedTranslationForecaster(PlainForecaster):
@@ -235,16 +237,3 @@ class RelaxedGCNNForecaster(RotationForecaster):
         lifting = partial(RelaxedLiftingConv, group_biases=group_biases, **banks)
         convolution = partial(RelaxedGroupConv, group_biases=group_biases, **banks)
         super().__init__(lifting, convolution, partial(RelaxedVectorReadout, **banks), **options)
-
-
-def _conv_counter(make_conv: MakeConv, place: Place) -> Callable[[int, int], int]:
-    """(i, o) -> number of parameters, a i o + b i + c o + d with the values at i, o = 1, 2."""
-    at = {(i, o): count_parameters(make_conv(i, o, place)) for i, o in product((1, 2), (1, 2))}
-    per_input, per_output = at[2, 1] - at[1, 1], at[1, 2] - at[1, 1]
-    per_pair = at[2, 2] - at[2, 1] - per_output
-
-    def count(i: int, o: int) -> int:
-        i, o = i - 1, o - 1
-        return at[1, 1] + per_input * i + per_output * o + per_pair * i * o
-
-    return count

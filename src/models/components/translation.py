@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from src.checks import check_integer, check_shape, wrong
 from src.models.components.gcnn.base import padding_pixels
+from src.models.components.gcnn.initial import kernel_bound
 from src.models.components.gcnn.kernels import check_kernel_size
 from src.models.components.gcnn.relaxation import PositionRelaxed
 
@@ -73,13 +74,13 @@ class RelaxedTranslationConv(PositionRelaxed):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw banks whose mean has the variance 1 / (3 fan_in) of a new `nn.Conv2d`'s weight."""
-        bound = 1 / math.sqrt(self.in_channels * self.kernel_size**2)
-        scale = math.sqrt(self.num_filter_banks)
-        nn.init.uniform_(self.weight, -scale * bound, scale * bound)
+        """Draw banks whose mean has the variance b^2 / 3 of `kernel_bound`."""
+        fan_in = self.in_channels * self.kernel_size**2
+        bound = kernel_bound(fan_in) * math.sqrt(self.num_filter_banks)
+        nn.init.uniform_(self.weight, -bound, bound)
         nn.init.constant_(self.relaxed_weights, 1 / self.num_filter_banks)
         if self.bias is not None:
-            nn.init.uniform_(self.bias, -bound, bound)
+            nn.init.uniform_(self.bias, -1 / math.sqrt(fan_in), 1 / math.sqrt(fan_in))
 
     def forward(self, x: Tensor) -> Tensor:
         meaning = "it has weights for each position"

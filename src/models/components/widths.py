@@ -1,6 +1,7 @@
 """Numbers of parameters, and the widths of a network's layers that give a number asked for."""
 
 from collections.abc import Callable, Sequence
+from itertools import product
 
 import torch
 from torch import nn
@@ -15,24 +16,44 @@ def count_parameters(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters() if p.requires_grad)
 
 
+def conv_counter(make_conv: Callable[[int, int], nn.Module]) -> Callable[[int, int], int]:
+    """(i, o) -> parameters of a layer of i input and o output channels, without building it.
+
+    They must be a i o + b i + c o + d; the layers with i, o = 1, 2 tell a, b, c and d. The random
+    state stays.
+    """
+    with torch.random.fork_rng(devices=[]):
+        at = {(i, o): count_parameters(make_conv(i, o)) for i, o in product((1, 2), (1, 2))}
+    per_input, per_output = at[2, 1] - at[1, 1], at[1, 2] - at[1, 1]
+    per_pair = at[2, 2] - at[2, 1] - per_output
+
+    def count(i: int, o: int) -> int:
+        i, o = i - 1, o - 1
+        return at[1, 1] + per_input * i + per_output * o + per_pair * i * o
+
+    return count
+
+
 def resolve_widths(
     hidden_channels: int | Sequence[int],
     num_layers: int,
-    num_parameters: int | None,
+    target: int | None,
     count: Callable[[list[int]], int],
+    name: str = "num_parameters",
 ) -> list[int]:
     """Channels of each hidden layer.
 
-    With ``num_parameters`` the largest scale of ``hidden_channels`` that stays below the target is
-    found by bisection; then each run of neighbouring layers is tried one channel wider, and the
-    nearest result wins.
+    With a target the largest scale of ``hidden_channels`` that stays below it is found by
+    bisection; then each run of neighbouring layers is tried one channel wider, and the nearest
+    result wins.
 
     Args:
-        hidden_channels: one number for all layers, or one per layer. With ``num_parameters``
-            only its proportions count.
+        hidden_channels: one number for all layers, or one per layer. With a target only its
+            proportions count.
         num_layers: number of hidden layers.
-        num_parameters: target for the number of trainable parameters, or None.
-        count: number of parameters of the network with the given widths.
+        target: number to reach, or None.
+        count: that number of the network with the given widths; it grows with each of them.
+        name: what is counted, ``num_parameters`` or ``num_macs``, for messages.
 
     Raises:
         ValueError: a width below one, a list of the wrong length, or a target that no widths meet
@@ -47,30 +68,30 @@ def resolve_widths(
         )
     for width in profile:
         check_integer("hidden_channels", width)
-    if num_parameters is None:
+    if target is None:
         return profile
-    check_integer("num_parameters", num_parameters)
+    check_integer(name, target)
 
     def scaled(factor: float) -> list[int]:
         return [max(1, int(factor * width)) for width in profile]
 
     low, high = 0.0, 1.0
-    while count(scaled(high)) <= num_parameters:
+    while count(scaled(high)) <= target:
         high *= 2
     for _ in range(50):
         middle = (low + high) / 2
-        low, high = (middle, high) if count(scaled(middle)) <= num_parameters else (low, middle)
+        low, high = (middle, high) if count(scaled(middle)) <= target else (low, middle)
     base = scaled(low)
     candidates = [base]
     for start in range(len(base)):
         for end in range(start + 1, len(base) + 1):
             candidates.append([w + (start <= i < end) for i, w in enumerate(base)])
-    widths = min(candidates, key=lambda candidate: abs(count(candidate) - num_parameters))
-    if abs(count(widths) - num_parameters) > TOLERANCE * num_parameters:
+    widths = min(candidates, key=lambda candidate: abs(count(candidate) - target))
+    if abs(count(widths) - target) > TOLERANCE * target:
         raise ValueError(
-            f"`num_parameters` must be met within {TOLERANCE:.0%}; widths {widths} give "
-            f"{count(widths)} parameters, not {num_parameters}. Ask for more, or use a smaller "
-            "group, kernel, number of layers or number of banks."
+            f"`{name}` must be met within {TOLERANCE:.0%}; widths {widths} give {count(widths)}, "
+            f"not {target}. Ask for more, or use a smaller group, kernel, number of layers or "
+            "number of banks."
         )
     return widths
 

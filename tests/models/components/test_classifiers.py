@@ -5,10 +5,12 @@ import time
 import pytest
 import torch
 
+from src.measures.macs import count_macs
 from src.models.components.classifiers import CNN, GCNN, RelaxedGCNN
 from src.models.components.e2cnn import E2CNN
 from src.models.components.gcnn.actions import transform_image, transform_vector_field
 from src.models.components.gcnn.groups import make_group
+from src.models.components.gcnn.norm import NORMS
 from src.models.components.widths import count_parameters
 
 GROUP_NETWORKS = [GCNN, RelaxedGCNN, E2CNN]
@@ -37,8 +39,8 @@ def test_logits_are_invariant_to_exact_elements_at_the_start(network, group):
     turned = [torch.rot90(x, a, (-2, -1)) for a in range(4)]
     if group == "d4":
         turned += [t.flip(-1) for t in turned]
-    for group_pool in ("max", "mean"):
-        options = {"hidden_channels": 3, "num_layers": 3, "pool_after": [2]}
+    for group_pool, norm in (("max", "batch"), ("mean", "group"), ("max", "none")):
+        options = {"hidden_channels": 3, "num_layers": 3, "pool_after": [2], "norm": norm}
         net = network(group=group or "c1", group_pool=group_pool, **options).eval()
         y = net(x)
         errors = [(net(t) - y).norm() / y.norm() for t in turned]
@@ -74,6 +76,38 @@ def test_number_of_parameters_and_time_to_build(network, options):
     net = network(num_parameters=58_000, **options)
     assert time.process_time() - start < (3 if options else 1)
     assert count_parameters(net) == pytest.approx(58_000, rel=0.03)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@every_network
+def test_the_counted_number_of_parameters_is_the_real_one(monkeypatch, network, norm):
+    counted = []
+
+    def resolve(hidden_channels, num_layers, target, count):
+        counted.append(count([3, 1, 4]))
+        return [3, 1, 4]
+
+    monkeypatch.setattr("src.models.components.classifiers.resolve_widths", resolve)
+    net = network(norm=norm, in_channels=2, num_layers=3, pool_after=[1])
+    assert counted == [count_parameters(net)]
+    has_biases = [block[0].bias is not None for block in net.blocks]
+    assert has_biases == [norm == "none"] * 3, "a norm has shifts of its own"
+
+
+@pytest.mark.parametrize("options", [{}, {"group": "d4", "in_type": "vector"}])
+@every_network
+def test_the_counted_macs_are_the_real_ones(monkeypatch, network, options):
+    counted = []
+
+    def resolve(hidden_channels, num_layers, target, count, name):
+        counted.append(count([3, 1, 4]))
+        return [3, 1, 4]
+
+    monkeypatch.setattr("src.models.components.classifiers.resolve_widths", resolve)
+    options = {"kernel_size": 5} if network is CNN else options
+    size = {"num_macs": 1, "image_size": (11, 9), "in_channels": 2, "num_layers": 3}
+    net = network(**size, pool_after=[1, 2], **options)
+    assert counted == [count_macs(net, torch.zeros(2, 2, 11, 9))]
 
 
 def compiled(network):
@@ -123,8 +157,11 @@ def test_logits_and_gradients_stay_the_same(network, options, change, tolerance)
         (GCNN, {"in_channels": 0}, "`in_channels` must be an integer of at least 1"),
         (GCNN, {"num_classes": 0}, "`num_classes` must be an integer of at least 1"),
         (RelaxedGCNN, {"num_parameters": 50}, "must be met within 3%; widths .* Ask for more"),
+        (RelaxedGCNN, {"num_macs": 50}, "`num_macs` must be met within 3%; widths .* Ask for more"),
+        (CNN, {"num_macs": 9, "num_parameters": 9}, "`num_macs` must be given without num_param"),
         (RelaxedGCNN, {"num_filter_banks": 0}, "`num_filter_banks` must be an integer of at"),
         (E2CNN, {"pool_after": [7]}, "`pool_after` must be numbers of layers, 1 to 6; got 7"),
+        (CNN, {"norm": "layer"}, "`norm` must be one of batch, group, none; got 'layer'"),
         (CNN, {"dropout": 1.5}, "between 0 and 1, but got 1.5"),
         (E2CNN, {"group": "so2"}, "`group` must be 'cN'"),
         (GCNN, {"group_pool": "sum"}, "`mode` must be one of max, mean"),

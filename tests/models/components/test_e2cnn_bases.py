@@ -51,9 +51,9 @@ def test_vector_kernels_are_those_of_the_library_with_y_turned_over(group, irrep
 
 
 def test_standard_deviation_of_coefficients():
-    """1 / sqrt(irreps that reach a part of the output x kernels from each of them)."""
+    """In proportion to 1 / sqrt(irreps that reach a part of the output x kernels of each)."""
     kernels, std = kernel_basis(make_group("c4"), 3, "vector", "regular")
     # irreps 0 and 2, two kernels each, and irrep 1, of two dimensions, eight kernels
     assert len(kernels) == 12
     expected = torch.tensor([2, 2, 2, 2, *[8] * 8]).double().rsqrt()
-    assert torch.allclose(std.sort().values, expected.sort().values)
+    assert torch.allclose(std.sort().values / std.max(), expected.sort().values / expected.max())

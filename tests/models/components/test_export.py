@@ -106,7 +106,9 @@ def ordinary():
         partial(GCNN, in_channels=2, group="c8", in_type="vector", **SMALL),
         partial(RelaxedGCNN, in_channels=2, group="c8", num_filter_banks=3, **SMALL),
         partial(RelaxedGCNN, in_channels=2, interpolation="harmonic", kernel_size=1, **SMALL),
-        partial(E2CNN, in_channels=2, group="d1", **SMALL),
+        partial(E2CNN, in_channels=2, group="d1", norm="group", **SMALL),
+        partial(GCNN, in_channels=2, norm="none", **SMALL),
+        partial(CNN, in_channels=2, norm="group", **SMALL),
         partial(RelaxedGCNNForecaster, group_biases=True, **FORECASTER),
         partial(RelaxedSteerableForecaster, **FORECASTER),
         partial(RelaxedTranslationForecaster, grid_size=(9, 14), **FORECASTER),
@@ -206,7 +208,9 @@ def test_pooling_at_every_size(size, mode):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("make", [partial(E2CNN, group="d2", in_channels=2, **SMALL), Skips])
+@pytest.mark.parametrize(
+    "make", [partial(E2CNN, group="d2", in_channels=2, norm="group", **SMALL), Skips]
+)
 def test_loads_where_only_torch_is_installed(tmp_path, make):
     network, images = as_if_trained(make()).eval(), torch.randn(2, 2, 12, 12)
     with torch.no_grad():

@@ -15,7 +15,8 @@ from src.models.components.forecasters import (
     RelaxedGCNNForecaster,
     RelaxedTranslationForecaster,
 )
-from src.models.components.gcnn import GroupBatchNorm, ImageBatchNorm
+from src.models.components.gcnn import GroupBatchNorm, ImageBatchNorm, SampleNorm
+from src.models.components.gcnn.norm import NORMS
 from src.models.components.widths import count_parameters
 from tests.helpers.equivariance import assert_equivariant
 
@@ -31,7 +32,7 @@ PLAIN = {
 }
 NETWORKS = {**PLAIN, **STRICT, **RELAXED}
 every_network = pytest.mark.parametrize("name", NETWORKS)
-either_norm = pytest.mark.parametrize("norm", ["none", "batch"])
+every_norm = pytest.mark.parametrize("norm", NORMS)
 VECTORS = {"input": "vector", "output": "vector"}
 
 
@@ -46,7 +47,7 @@ def frames(num=3, num_inputs=2, size=10, dtype=torch.float32, seed=0):
     return torch.randn(num, 2 * num_inputs, size, size, generator=generator, dtype=dtype)
 
 
-@either_norm
+@every_norm
 @every_network
 def test_shapes_gradients_and_norms(name, norm):
     net, x = make(name, num_layers=4, norm=norm, hidden_channels=[2, 5, 4]), frames()
@@ -55,8 +56,9 @@ def test_shapes_gradients_and_norms(name, norm):
     assert y.shape == (3, 2, 10, 10)
     assert torch.equal(x, frames()), "the input is not written to"
     kinds = [type(module) for module in net.modules()]
-    assert kinds.count(nn.SiLU) == 3
-    assert kinds.count(ImageBatchNorm if name in PLAIN else GroupBatchNorm) == 3 * (norm != "none")
+    batch_norm = ImageBatchNorm if name in PLAIN else GroupBatchNorm
+    kind = {"batch": batch_norm, "group": SampleNorm, "none": nn.Identity}[norm]
+    assert kinds.count(kind) == kinds.count(nn.SiLU) == 3
     F.mse_loss(y, frames(num_inputs=1, seed=5)).backward()
     smallest = min(p.grad.abs().max() for p in net.parameters())
     assert smallest > 1e-8, "gradients reach all parameters"
@@ -76,7 +78,7 @@ def test_is_not_linear_and_adds_a_tenth_of_the_readout_to_the_last_frame(name):
 @pytest.mark.parametrize("group", ["c4", "d4", "c8"])
 @pytest.mark.parametrize("name", [*STRICT, *RELAXED])
 def test_vectors_turn_with_the_frames_at_the_start(name, group):
-    for norm, residual in (("none", True), ("batch", False)):
+    for norm, residual in (("none", True), ("batch", False), ("group", False)):
         net = make(name, group=group, norm=norm, residual=residual).eval()
         assert_equivariant(net, frames(), group, "vector", "vector")
     assert_equivariant(net.double(), frames(dtype=torch.float64), group, "vector", "vector")
@@ -124,7 +126,7 @@ def test_equal_number_of_parameters(name, options):
     assert count_parameters(net) == pytest.approx(60_000, rel=0.03)
 
 
-@either_norm
+@every_norm
 @every_network
 def test_the_counted_number_of_parameters_is_the_real_one(monkeypatch, name, norm):
     counted = []
@@ -142,7 +144,7 @@ def test_the_counted_number_of_parameters_is_the_real_one(monkeypatch, name, nor
     [
         ("cnn", {"kernel_size": 4}, "`kernel_size` must be odd.*got 4. Use 3 or 5"),
         ("rtrans", {"num_layers": 2}, "`num_layers` must be an integer of at least 3; got 2"),
-        ("rgcnn", {"norm": "instance"}, "`norm` must be one of none, batch; got 'instance'"),
+        ("rgcnn", {"norm": "instance"}, "`norm` must be one of batch, group, none; got 'instance'"),
         ("rsteer", {"num_parameters": 50}, "must be met within 3%; widths .* Ask for more"),
         ("cnn", {"num_inputs": 0}, "`num_inputs` must be an integer of at least 1; got 0"),
         ("gcnn", {"hidden_channels": [4] * 5}, "one per hidden layer; got 5 for 4. Give 4"),

@@ -6,7 +6,7 @@ from src.models.components.gcnn.filter_banks import RelaxedLayer
 from src.models.components.gcnn.groups import Group, make_group
 from src.models.components.gcnn.kernels import kernel_transform
 from src.models.components.gcnn.lifting.rotation import LiftingConv, RelaxedLiftingConv
-from src.models.components.gcnn.norm import GroupBatchNorm, ImageBatchNorm
+from src.models.components.gcnn.norm import GroupBatchNorm, ImageBatchNorm, SampleNorm
 from src.models.components.gcnn.pooling import GroupPool, SpatialPool
 from src.models.components.gcnn.readout.rotation import RelaxedVectorReadout, VectorReadout
 
@@ -21,6 +21,7 @@ __all__ = [
     "RelaxedLayer",
     "RelaxedLiftingConv",
     "RelaxedVectorReadout",
+    "SampleNorm",
     "SpatialPool",
     "VectorReadout",
     "kernel_transform",

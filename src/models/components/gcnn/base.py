@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from src.checks import check_choice, check_integer
 from src.models.components.gcnn.caching import ExpandedConv
 from src.models.components.gcnn.groups import Group
+from src.models.components.gcnn.initial import kernel_bound
 from src.models.components.gcnn.kernels import INTERPOLATIONS, kernel_transform
 
 
@@ -74,15 +75,15 @@ class GroupLayer(ExpandedConv):
         return self._turn_shared(self.weight)
 
     def reset_parameters(self) -> None:
-        """Draw weights so that the expanded kernel has the variance of a new `nn.Conv2d`'s.
+        """Draw weights so that the expanded kernel has the variance b^2 / 3 of `kernel_bound`.
 
-        That is 1 / (3 fan_in). A_g changes the variance by gain, the mean over rows of the sum of
-        squares in a row, and L banks that start with equal weights add up, so the parameters are
-        uniform within 1 / sqrt(fan_in * gain * L).
+        A_g changes the variance by gain, the mean over rows of the sum of squares in a row, and L
+        banks that start with equal weights add up, so the parameters are uniform within
+        b / sqrt(gain * L); biases as those of `nn.Conv2d`, within 1 / sqrt(fan_in).
         """
         fan_in = self.in_channels * self.fibre_size * self.kernel_size**2
         gain = 1.0 if self.permutes else self.transform.square().sum(-1).mean().item()
-        bound = 1 / sqrt(fan_in * gain * self._num_summands)
+        bound = kernel_bound(fan_in) / sqrt(gain * self._num_summands)
         nn.init.uniform_(self.weight, -bound, bound)
         if self.bias is not None:
             nn.init.uniform_(self.bias, -1 / sqrt(fan_in), 1 / sqrt(fan_in))

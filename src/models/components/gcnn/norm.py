@@ -1,10 +1,27 @@
-"""Batch norm of images and of feature maps on a group."""
+"""Norms of images and of feature maps on a group: over the batch, or of each sample alone."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import debug_unwrap
+
+from src.checks import check_choice
+
+NORMS = ("batch", "group", "none")
+MOMENTUM = 0.5  # torch's 0.1 lets running statistics lag behind the weights, see docs/measures.md
+
+
+def choose_norm(norm: str, batch_norm: Callable[[int], nn.Module]) -> Callable[[int], nn.Module]:
+    """What makes a norm of a number of channels: ``batch_norm``, `SampleNorm` or the identity.
+
+    Args:
+        norm: ``"batch"``, ``"group"`` or ``"none"``.
+        batch_norm: what makes the one for ``"batch"``.
+    """
+    check_choice("norm", norm, NORMS)
+    return {"batch": batch_norm, "group": SampleNorm, "none": nn.Identity}[norm]
 
 
 class _ChannelsLast:
@@ -14,6 +31,9 @@ class _ChannelsLast:
     11 channels it takes three times as long as with one. On other devices and for other dtypes, in
     evaluation, under a compiler and in transforms of `torch.func` torch's kernel does it.
     """
+
+    def __init__(self, num_features: int, **options: Any) -> None:
+        super().__init__(num_features, **{"momentum": MOMENTUM, **options})
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, ...] of any order of memory; channels last is fastest."""
@@ -60,6 +80,31 @@ class GroupBatchNorm(_ChannelsLast, nn.BatchNorm3d):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, |G|, H, W], any order of memory; channels last is fastest."""
+        return super().forward(x.permute(0, 1, 3, 4, 2)).permute(0, 1, 4, 2, 3)
+
+
+class SampleNorm(nn.GroupNorm):
+    r"""`nn.GroupNorm` with all channels in one group: no sample depends on others. Equivariant.
+
+    .. math:: y_{bc} = w_c\, \frac{x_{bc} - m_b}{\sqrt{v_b + \epsilon}} + a_c
+
+    with mean m_b and variance v_b of sample b over its channels, group elements and pixels, in
+    training and evaluation, and scale w_c and shift a_c per channel. More groups of channels would
+    have to divide the number of channels, which follows from a number of parameters here.
+
+    Shapes:
+        [B, C, H, W] or [B, C, |G|, H, W] -> the same; any order of memory, channels last fastest.
+
+    References: Y. Wu, K. He, Group Normalization, ECCV 2018 (one group: as layer norm); W. Yu et
+    al., MetaFormer Is Actually What You Need for Vision, CVPR 2022, uses one group too.
+    """
+
+    def __init__(self, num_channels: int) -> None:
+        super().__init__(1, num_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.dim() < 5:
+            return super().forward(x)
         return super().forward(x.permute(0, 1, 3, 4, 2)).permute(0, 1, 4, 2, 3)
 
 

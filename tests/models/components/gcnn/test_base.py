@@ -7,7 +7,6 @@ from torch.func import functional_call
 from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn, get_ema_multi_avg_fn
 
 from src.models.components.gcnn import RelaxedLiftingConv
-from src.models.components.gcnn.kernels import INTERPOLATIONS
 from src.models.components.gcnn.relaxation import set_relaxation
 from tests.helpers.equivariance import assert_equivariant
 from tests.helpers.layer_cases import (
@@ -76,21 +75,6 @@ def test_derivatives_of_all_kinds(double_precision, name, group):
     inputs = (make_input(layer, *size, batch=1).requires_grad_(), *parameters)
     assert gradcheck(forward, inputs, fast_mode=True, check_forward_ad=True)
     assert gradgradcheck(forward, inputs, fast_mode=True, check_fwd_over_rev=True)
-
-
-@pytest.mark.parametrize(
-    ("name", "options"),
-    [
-        *((name, {"interpolation": how}) for name in STRICT for how in INTERPOLATIONS),
-        *((name, {"num_filter_banks": banks}) for name in RELAXED for banks in (1, 3, 16)),
-    ],
-)
-def test_new_kernel_has_the_variance_of_conv2d(name, options):
-    """Whatever the interpolation, and the number of banks."""
-    kind = name.removeprefix("relaxed ")
-    channels = {"group": (16, 32), "readout": (32, 16)}.get(kind, (32, 64))
-    kernel = make_layer(name, 5, "c8", channels, **options).expanded_kernel()
-    assert kernel.var().item() * 3 * kernel[0].numel() == pytest.approx(1, rel=0.05)
 
 
 @pytest.mark.parametrize(("padding", "size"), [("same", 9), ("valid", 5), (0, 5), (1, 7)])

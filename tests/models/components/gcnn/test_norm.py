@@ -3,7 +3,7 @@ import torch
 from torch import nn
 from torch.autograd import gradcheck, gradgradcheck
 
-from src.models.components.gcnn import GroupBatchNorm, ImageBatchNorm
+from src.models.components.gcnn import GroupBatchNorm, ImageBatchNorm, SampleNorm
 from tests.helpers.equivariance import assert_equivariant
 
 
@@ -32,7 +32,7 @@ def test_statistics_are_shared_over_batch_group_and_space():
 )
 def test_equals_the_norm_of_torch(double_precision, ours, torchs, shape, options):
     """Outputs, gradients and statistics, step by step, and then in evaluation."""
-    norms = [kind(shape[1], **options) for kind in (ours, torchs)]
+    norms = [ours(shape[1], **options), torchs(shape[1], **{"momentum": 0.5, **options})]
     for norm in norms:
         with torch.no_grad():
             norm.weight.copy_(torch.arange(shape[1]) + 1.0), norm.bias.copy_(norm.weight / 2)
@@ -60,6 +60,27 @@ def test_derivatives_of_both_orders(double_precision):
     inputs = (x, torch.rand(2, requires_grad=True), torch.rand(2, requires_grad=True))
     assert gradcheck(run, inputs)
     assert gradgradcheck(run, inputs)
+
+
+@pytest.mark.parametrize("shape", [(5, 3, 8, 6, 7), (2, 1, 4, 1, 1), (3, 5, 6, 7), (2, 3, 1, 2)])
+def test_the_norm_of_a_sample_is_equivariant_and_depends_on_no_other(double_precision, shape):
+    """Values and gradients, whatever the order of memory; in training and evaluation."""
+    norm, x = SampleNorm(shape[1]), 2 * torch.randn(shape) + 3
+    with torch.no_grad():
+        norm.weight.uniform_(0.5, 2), norm.bias.normal_()
+    dims, last = tuple(range(1, x.dim())), (0, *range(2, x.dim()), 1)
+    scale, shift = (p.view(-1, *[1] * (x.dim() - 2)) for p in (norm.weight, norm.bias))
+    var, mean = torch.var_mean(x, dims, correction=0, keepdim=True)
+    orders = [x, x.permute(last).contiguous().movedim(-1, 1)]
+    orders += [x.movedim(2, -2).contiguous().movedim(-2, 2)]
+    for ordered in orders:
+        for mode in (norm, norm.eval()):
+            assert gradcheck(mode, ordered.clone().requires_grad_(), fast_mode=True)
+            torch.testing.assert_close(
+                mode(ordered), scale * (x - mean) / (var + 1e-5).sqrt() + shift
+            )
+    if x.dim() == 5:
+        assert_equivariant(norm, x, "d4" if shape[2] == 8 else "c4", "regular")
 
 
 def test_refuses_what_torch_refuses():
