@@ -44,7 +44,7 @@ def test_logits_are_invariant_to_exact_elements_at_the_start(network, group):
         net = network(group=group or "c1", group_pool=group_pool, **options).eval()
         y = net(x)
         errors = [(net(t) - y).norm() / y.norm() for t in turned]
-        assert (max(errors) > 1e-3) if group is None else (max(errors) < 1e-5)
+        assert (max(errors) > 1e-4) if group is None else (max(errors) < 1e-5)
 
 
 @pytest.mark.parametrize("network", GROUP_NETWORKS)
