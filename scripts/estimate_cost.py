@@ -54,7 +54,8 @@ def training_data(config: DictConfig) -> tuple[tuple[Tensor, Tensor] | Tensor, i
     if isinstance(data, SmokeDataModule):
         windows = data.windows["train"]
         return torch.randn(windows.length, *data.image_shape), len(windows)
-    return (torch.randn(data.image_shape), torch.tensor(0)), data.source.sizes["train"]
+    num_images = data.num_train or data.source.sizes["train"]
+    return (torch.randn(data.image_shape), torch.tensor(0)), num_images
 
 
 def estimate(

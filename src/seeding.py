@@ -44,6 +44,7 @@ class Stream(IntEnum):
     FIXED_ANGLES = 1
     ORDER = 2
     AUGMENTATION = 3
+    SUBSET = 4
 
 
 def derived_seed(seed: int, stream: Stream, *key: int) -> int:

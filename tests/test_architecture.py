@@ -9,7 +9,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 ENTRY_POINTS = tuple(
-    f"src.{n}" for n in ("train", "eval", "measure", "search", "export", "generate", "report")
+    f"src.{n}"
+    for n in ("train", "eval", "measure", "search", "export", "generate", "predict", "report")
 )
 # From the ground up; a module stands on the floor whose name is the longest start of its own.
 FLOORS = (

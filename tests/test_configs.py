@@ -233,7 +233,7 @@ def test_measures_compose(measure):
         assert set(entry) == {"split", "num_samples", "checkpoint", "probe"}
 
 
-ENTRY_POINTS = ("train", "eval", "export", "generate", "measure", "search")
+ENTRY_POINTS = ("train", "eval", "export", "generate", "measure", "predict", "search")
 
 
 @pytest.mark.parametrize("name", ENTRY_POINTS)

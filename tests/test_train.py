@@ -131,6 +131,7 @@ def test_runs_to_try_things_out(train, capsys):
 WORDS = {"train": ["experiment: cnn_rotmnist, ", "resume=<run directory>", "max_epochs: 30"]}
 WORDS |= {"eval": ["split: test"], "measure": ["overwrite: false", "measure: all, equivariance"]}
 WORDS |= {"export": ["format: pt2"], "search": ["hparams_search: alpha, ", "search: default"]}
+WORDS |= {"predict": ["split: test", "predictions.npz"]}
 WORDS |= {"generate": ["data: rotmnist, smoke_level, ", "plot: false"]}
 
 

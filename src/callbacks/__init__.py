@@ -3,6 +3,7 @@
 from src.callbacks.dynamics import DynamicsCallback
 from src.callbacks.optimization import OptimizationDynamics
 from src.callbacks.pictures import ForecastPictures, WeightPictures
+from src.callbacks.predictions import PredictionFile
 from src.callbacks.probe import (
     EquivarianceError,
     Hessian,
@@ -21,6 +22,7 @@ __all__ = [
     "Hessian",
     "LieDerivative",
     "OptimizationDynamics",
+    "PredictionFile",
     "Projection",
     "ReestimatedStatistics",
     "RelaxedWeights",

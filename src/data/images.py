@@ -7,11 +7,10 @@ import torch
 from torch import Generator, Tensor
 from torch.utils.data import DataLoader
 
-from src.checks import wrong
+from src.checks import check_integer, wrong
 from src.data.loading import ImageDataset, InMemoryDataModule
 from src.data.rotation import rotate_images, turn_vectors, uniform_angles
-from src.data.splits import held_out_indices
-from src.seeding import Stream, derived_generator
+from src.data.splits import balanced_subset, held_out_indices
 
 Batch = tuple[Tensor, Tensor]
 
@@ -24,15 +23,18 @@ class ImageDataModule(InMemoryDataModule):
     ``read_parts``. An example stands in docs/extending.md.
 
     Images are float32 of mean 0 and variance 1, by the mean and the standard deviation over all
-    pixels and channels of the training images. Vector fields are divided by the root mean square
-    alone, because a constant vector does not turn. Labels are int64. Order and augmentation are
-    functions of (seed, epoch, rank) alone, so networks trained with one seed see the same images,
-    and a run resumed at the end of an epoch goes on as if it had not stopped.
+    pixels and channels of the training images that are used. Vector fields are divided by the root
+    mean square alone, because a constant vector does not turn. Labels are int64. Order and
+    augmentation are functions of (seed, epoch, rank) alone, so networks trained with one seed see
+    the same images, and a run resumed at the end of an epoch goes on as if it had not stopped.
 
     Args:
         augment: whether to change training images in every epoch by ``augmentation``, which turns
             them. This happens on the device, in the hook of a Trainer that is fitting; a loader
             used without one yields the images as they are.
+        num_train: number of training images, equally many of each class; None: all. The subsets
+            are the same in every run, and each is contained in the larger ones. Validation and
+            test images do not depend on it.
         loading: batch_size, num_workers and seed, see `InMemoryDataModule`; the seed is that of
             augmentation too.
 
@@ -41,6 +43,7 @@ class ImageDataModule(InMemoryDataModule):
         image_shape: shape of one image, (C, H, W).
         input_kind: how a group acts on images: ``"scalar"``, each channel alone, or ``"vector"``,
             two channels a vector, along columns and along rows.
+        max_angle: largest angle of ``augmentation``, in degrees; 180 unless a class has its own.
         mean, std: of the training images, None before ``setup``.
 
     Raises:
@@ -50,6 +53,7 @@ class ImageDataModule(InMemoryDataModule):
     num_classes: int
     image_shape: tuple[int, int, int]
     input_kind = "scalar"
+    max_angle: float = 180
 
     def __init__(
         self,
@@ -57,14 +61,17 @@ class ImageDataModule(InMemoryDataModule):
         num_workers: int = 0,
         seed: int | None = 0,
         augment: bool = False,
+        num_train: int | None = None,
     ) -> None:
         super().__init__(batch_size, num_workers, seed)
         if not isinstance(augment, bool):
             raise ValueError(wrong("augment", "true or false", augment, "data.augment=true"))
+        if num_train is not None:
+            check_integer("num_train", num_train)
         self.augment = augment
+        self.num_train = num_train
         self.mean: float | None = None
         self.std: float | None = None
-        self._stream: tuple[int, Generator] | None = None
 
     def read_parts(self) -> Mapping[str, tuple[Any, Any]]:
         """Images and labels of the parts ``train``, ``val`` and ``test``, as tensors or arrays.
@@ -77,7 +84,6 @@ class ImageDataModule(InMemoryDataModule):
 
     def setup(self, stage: str | None = None) -> None:
         """Load all parts and normalise them, and start the random streams anew."""
-        self._stream = None
         self._start_streams()
         if self._datasets:
             return
@@ -87,6 +93,10 @@ class ImageDataModule(InMemoryDataModule):
             kept, held_out = held_out_indices(len(labels), len(labels) // 10)
             parts[missing] = images[held_out], labels[held_out]
             parts["train"] = images[kept], labels[kept]
+        if self.num_train is not None:
+            images, labels = parts["train"]
+            rows = balanced_subset(labels, self.num_train, self.num_classes)
+            parts["train"] = images[rows], labels[rows]
         train = parts["train"][0]
         if self.input_kind == "vector":
             self.mean, self.std = 0.0, train.square().mean().sqrt().item()
@@ -115,19 +125,15 @@ class ImageDataModule(InMemoryDataModule):
         The background is restored before, so that what turns into view is black as in the images
         that were read. Numbers are drawn on the CPU and are the same for every device.
         """
-        if self._stream is None or self._stream[0] != epoch:
-            rank = self._position()[1]
-            stream = derived_generator(self._run_seed, Stream.AUGMENTATION, epoch, rank)
-            self._stream = (epoch, stream)
-        return self._changed(images, self._stream[1])
+        return self._changed(images, self._augmentation_stream(epoch))
 
     def augmentation(self, images: Tensor, generator: Generator) -> Tensor:
-        """Turn each image ``[B, C, H, W]``, in which 0 is black, by an angle of its own.
+        """Turn each image ``[B, C, H, W]``, where 0 is black, by an angle within +-``max_angle``.
 
         To be overridden for another choice; random numbers must come from ``generator``, which
         lies on the CPU.
         """
-        angles = uniform_angles(len(images), generator).to(images.device)
+        angles = uniform_angles(len(images), generator, self.max_angle).to(images.device)
         turned = rotate_images(images, angles)
         return turned if self.input_kind == "scalar" else turn_vectors(turned, angles)
 

@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler, SequentialSampler
 
 from src.checks import check_integer
-from src.seeding import Stream, derived_seed
+from src.seeding import Stream, derived_generator, derived_seed
 
 
 class ImageDataset(Dataset):
@@ -47,16 +47,16 @@ def keep_batch(batch: Any) -> Any:
 class InMemoryDataModule(LightningDataModule):
     """Base of data modules with all samples in memory: seed, order and loaders.
 
-    The order of the training batches is a function of (seed, epoch, rank) alone: neither the
-    global random state nor the network has a part in it. Step by step, n processes see together
-    the samples that one process sees with n times the batch size; where their number is no
-    multiple of n, an epoch repeats up to n - 1 of them. Validation and test samples are never
-    repeated. Subclasses fill ``_datasets``, by the names of the parts, in ``setup``.
+    Order and augmentation of the training batches are functions of (seed, epoch, rank) alone:
+    neither the global random state nor the network has a part in them. Step by step, n processes
+    see together the samples that one process sees with n times the batch size; where their number
+    is no multiple of n, an epoch repeats up to n - 1 of them. Validation and test samples are
+    never repeated. Subclasses fill ``_datasets``, by the names of the parts, in ``setup``.
 
     Args:
         batch_size: samples per batch, on each device.
         num_workers: processes that make batches.
-        seed: seed of the order; None draws one, not reproducibly.
+        seed: seed of order and augmentation; None draws one, not reproducibly.
 
     Raises:
         ValueError: if an option lies outside its range.
@@ -72,6 +72,7 @@ class InMemoryDataModule(LightningDataModule):
         self.num_workers = num_workers
         self.seed = seed
         self._run_seed = 0
+        self._stream: tuple[int, Generator] | None = None
         self._datasets: dict[str, Dataset] = {}
 
     def train_dataloader(self) -> DataLoader:
@@ -108,6 +109,14 @@ class InMemoryDataModule(LightningDataModule):
         """A training batch as the network gets it; augmentation draws from the generator."""
         return batch
 
+    def _augmentation_stream(self, epoch: int) -> Generator:
+        """The generator of an epoch's augmentation, on the CPU; a new epoch starts a new one."""
+        if self._stream is None or self._stream[0] != epoch:
+            rank = self._position()[1]
+            stream = derived_generator(self._run_seed, Stream.AUGMENTATION, epoch, rank)
+            self._stream = (epoch, stream)
+        return self._stream[1]
+
     def _dataset(self, part: str) -> Dataset:
         if not self._datasets:
             raise RuntimeError(
@@ -118,6 +127,7 @@ class InMemoryDataModule(LightningDataModule):
 
     def _start_streams(self) -> None:
         """Agree on the seed of this run, the same in all its processes; call it in ``setup``."""
+        self._stream = None
         self._run_seed = Generator().seed() % 2**32 if self.seed is None else self.seed
         if self.trainer is not None:
             if self.seed is None:

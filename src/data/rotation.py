@@ -36,9 +36,18 @@ def rotate_images(images: Tensor, angles: Tensor) -> Tensor:
     return rotated.to(images.dtype)
 
 
-def uniform_angles(count: int, generator: Generator | None = None) -> Tensor:
-    """Draw ``count`` angles uniformly from [0, 2 pi) radians, in float32 on the CPU."""
-    return torch.rand(count, generator=generator) * (2 * math.pi)
+def uniform_angles(
+    count: int, generator: Generator | None = None, max_angle: float = 180
+) -> Tensor:
+    """Draw ``count`` angles, uniform in +-``max_angle`` degrees, in radians, float32 on the CPU.
+
+    Equal random numbers give the same fractions of every ``max_angle``. Those of 180, all the
+    circle, are given in [0, 2 pi).
+    """
+    angles = torch.rand(count, generator=generator) * (2 * math.pi)
+    if max_angle == 180:
+        return angles
+    return torch.where(angles < math.pi, angles, angles - 2 * math.pi) * (max_angle / 180)
 
 
 def turn_vectors(fields: Tensor, angles: Tensor) -> Tensor:

@@ -36,15 +36,47 @@ def held_out_indices(count: int, held_out: int) -> tuple[Tensor, Tensor]:
     return order[held_out:].sort().values, order[:held_out].sort().values
 
 
-def fixed_angles(split: str, count: int) -> Tensor:
+def drawn_indices(count: int, sizes: dict[str, int]) -> dict[str, Tensor]:
+    """Draw each split from ``count`` samples, none twice: its sorted indices."""
+    order = torch.randperm(count, generator=derived_generator(_FIXED_SEED, Stream.SPLIT))
+    parts = order.split([*sizes.values(), count - sum(sizes.values())])
+    return {split: part.sort().values for split, part in zip(sizes, parts)}
+
+
+def balanced_subset(labels: Tensor, count: int, num_classes: int) -> Tensor:
+    """Sorted indices of ``count`` samples, of which every class has the same share.
+
+    A subset is contained in every larger one of the same labels ``[N]``.
+
+    Raises:
+        ValueError: if the classes cannot have equal shares, or a class has too few samples.
+    """
+    share, rest = divmod(count, num_classes)
+    counts = labels.bincount(minlength=num_classes).tolist()
+    short = [f"{there} of class {label}" for label, there in enumerate(counts) if there < share]
+    if rest or short:
+        got = f"{count}, where there are {', '.join(short)}" if short else count
+        raise ValueError(
+            f"`num_train` must take equally many images of each of {num_classes} classes, and no "
+            f"more than there are; got {got}. Use a multiple of {num_classes} up to "
+            f"{num_classes * min(counts)}, or data.num_train=null for all."
+        )
+    generator = derived_generator(_FIXED_SEED, Stream.SUBSET)
+    members = [(labels == label).nonzero().flatten() for label in range(num_classes)]
+    return torch.cat([_shuffled(each, generator)[:share] for each in members]).sort().values
+
+
+def fixed_angles(split: str, count: int, max_angle: float = 180) -> Tensor:
     """The angles ``[count]`` by which the images of a split are rotated once, in radians."""
     stream = derived_generator(_FIXED_SEED, Stream.FIXED_ANGLES, SPLITS.index(split))
-    return uniform_angles(count, stream)
+    return uniform_angles(count, stream, max_angle)
 
 
-def rotate_once(images: Tensor, split: str) -> Tensor:
+def rotate_once(images: Tensor, split: str, max_angle: float = 180) -> Tensor:
     """Rotate the images ``[N, C, H, W]`` of a split by its fixed angles, in chunks of memory."""
-    angles = fixed_angles(split, len(images))
+    if max_angle == 0:
+        return images
+    angles = fixed_angles(split, len(images), max_angle)
     chunks = zip(images.split(_CHUNK), angles.split(_CHUNK))
     return torch.cat([rotate_images(image, angle) for image, angle in chunks])
 

@@ -30,7 +30,8 @@ class BaseModule(LightningModule):
     .. math:: L = L_{\text{data}} + \alpha \, \text{penalty}
 
     with the penalty of `relaxation_penalty`. Logged per epoch: ``train/penalty``, the penalty,
-    without alpha, of the weights that the epoch ended with.
+    without alpha, of the weights that the epoch ended with; once, ``data/equivariance_error``: how
+    far the data are from equivariant, where the data module has it.
 
     Relaxed layers use w_bar + theta (w - w_bar) in place of their weights w, see `Relaxable`, in
     the penalty too. Alpha and theta may be schedules: functions of the number of optimizer steps
@@ -130,10 +131,14 @@ class BaseModule(LightningModule):
         self._total_steps = self.trainer.estimated_stepping_batches
         if self._has_schedules and not 1 <= self._total_steps < math.inf:
             raise ValueError(
-                "a schedule of `alpha` or `relaxation` needs a run of known length; got one of "
+                "a schedule, such as of `alpha`, needs a run of known length; got one of "
                 f"{self._total_steps} steps. Set trainer.max_epochs or trainer.max_steps."
             )
         self._follow_schedules(self._progress())
+        error = getattr(self.trainer.datamodule, "equivariance_error", None)
+        if error is not None and self.trainer.global_step == 0 and self.trainer.is_global_zero:
+            for logger in self.loggers:
+                logger.log_metrics({"data/equivariance_error": error, "epoch": 0}, step=0)
 
     def on_train_epoch_start(self) -> None:
         """Seed the epoch; where a run is resumed, also start its batches anew."""

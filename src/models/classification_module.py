@@ -89,13 +89,19 @@ class ClassificationModule(BaseModule):
         cross_entropy = self._cross_entropy(f"val/acc{suffix}", batch)
         self._log_mean(f"val/loss{suffix}", cross_entropy, len(batch[1]))
 
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        self._log_mean("test/loss", self._cross_entropy("test/acc", batch), len(batch[1]))
+    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Log the scores of a batch; return its logits beside its labels."""
+        images, labels = batch
+        logits = self(images)
+        self._log_mean("test/loss", self._scored("test/acc", logits, labels), len(labels))
+        return {"logits": logits.detach(), "labels": labels}
 
     def _cross_entropy(self, name: str, batch: Batch) -> Tensor:
         """Cross-entropy of a batch; its accuracy is logged under this name."""
         images, labels = batch
-        logits = self(images)
+        return self._scored(name, self(images), labels)
+
+    def _scored(self, name: str, logits: Tensor, labels: Tensor) -> Tensor:
         accuracy = self.accuracies[name]
         accuracy.update((logits.detach().argmax(1) == labels).float())
         self.log(name, accuracy, on_step=False, on_epoch=True, prog_bar=name.endswith("/acc"))

@@ -9,21 +9,15 @@ from lightning import LightningDataModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
+from torchmetrics import MeanSquaredError
 
-from src.checks import check_integer, wrong
+from src.checks import check_choice, check_integer, check_number, wrong
 from src.measures import ForecastScores, Objective
 from src.models.base_module import BaseModule
 from src.models.components.gcnn.caching import kernels_built_once
 from src.models.components.rollout import Rollout, roll_out
+from src.models.losses import LOSSES
 from src.models.shapes import check_shapes
-
-
-class ForecastError(ForecastScores):
-    """The ``rmse`` of `ForecastScores` alone."""
-
-    def compute(self) -> Tensor:
-        """A scalar in cells per time unit."""
-        return super().compute()["rmse"]
 
 
 class ForecastingModule(BaseModule):
@@ -38,17 +32,18 @@ class ForecastingModule(BaseModule):
     .. math:: L = \mathrm{mean}_{b,\, t,\, c,\, x} \frac{(\hat v - v)^2}{s^2}
               + \alpha \, \text{penalty}
 
-    with s the buffer ``velocity_scale``, in which the network works: inputs are divided by it
-    and outputs multiplied. When training starts it is set to the data module's
-    ``velocity_scale`` (the root mean square of the training frames); checkpoints keep it.
+    or, with ``loss="relative"``, `RelativeLoss` as the first term; s is the buffer
+    ``velocity_scale``, in which the network works: inputs are divided by it and outputs
+    multiplied. When training starts it is set to the data module's ``velocity_scale`` (the root
+    mean square of the training frames); checkpoints keep it.
 
     Batches are windows ``[B, T, 2, H, W]`` in cells per time unit; T - n frames are forecast.
     Logged per epoch, every sample counting the same also where batches differ in size:
 
-    - ``train/loss`` (L) and ``train/mse``, its first term, both while the weights move;
+    - ``train/loss`` (L) and ``train/mse`` or ``train/relative``, its first term, both while the
+      weights move, with noise and over the steps then trained;
     - ``val/loss``, the first term of L alone, so that networks compare whatever their alpha, and
       ``val/rmse``;
-    - ``data/equivariance_error``, once, where the data module has one;
     - ``test/<score>``, all of `src.measures.ForecastScores` on the first test loader, and
       ``test/<name>/<score>`` on the others, named by ``test_names`` of the data module, as in
       ``test/domain/rmse``. RMSE, energy and divergence are in cells and time units.
@@ -57,6 +52,10 @@ class ForecastingModule(BaseModule):
         net: maps [B, 2 n, H, W], channels ordered (time, component), to [B, 2, H, W].
         num_inputs: n, as in the data module.
         teacher_forcing: whether the network gets the true frames, not its own, in training.
+        loss: ``"mse"`` or ``"relative"``, the first term of L.
+        input_noise: standard deviation, in units of s, of normal noise on the true frames that the
+            network is given in training; errors are those of frames without noise.
+        one_step_until: fraction of training in which one step is forecast; after it all are.
         training: the other arguments of `BaseModule`.
 
     Reference: Wang, Walters, Yu, Approximately equivariant networks for imperfectly symmetric
@@ -73,16 +72,25 @@ class ForecastingModule(BaseModule):
         *,
         num_inputs: int,
         teacher_forcing: bool = False,
+        loss: str = "mse",
+        input_noise: float = 0.0,
+        one_step_until: float = 0.0,
         **training: Any,
     ) -> None:
         super().__init__(net, optimizer, scheduler, **training)
         check_integer("num_inputs", num_inputs)
+        check_choice("loss", loss, tuple(LOSSES))
+        check_number("input_noise", input_noise, 0, fix="0.0 for none, e.g. 0.01")
+        check_number("one_step_until", one_step_until, 0, 1, fix="0.0 to train all steps at once")
         self.num_inputs = num_inputs
         self.teacher_forcing = teacher_forcing
+        self.loss, self.data_loss = loss, LOSSES[loss]()
+        self.input_noise, self.one_step_until = input_noise, one_step_until
+        self._has_schedules |= one_step_until > 0
         self.velocity_scale: Tensor
         self.register_buffer("velocity_scale", torch.ones(()))
         names = ("val/rmse", "val/rmse_reestimated")
-        self.errors = nn.ModuleDict({name: ForecastError() for name in names})
+        self.errors = nn.ModuleDict({name: MeanSquaredError(squared=False) for name in names})
         self._scores: dict[str, ForecastScores] = {}
 
     def check_data(self, datamodule: LightningDataModule) -> None:
@@ -117,15 +125,6 @@ class ForecastingModule(BaseModule):
                 raise ValueError(wrong("velocity_scale", rule, scale, fix))
             self.velocity_scale.fill_(scale)
 
-    def on_train_start(self) -> None:
-        """Also log how far the data themselves are from equivariant, where it is known."""
-        super().on_train_start()
-        error = getattr(self.trainer.datamodule, "equivariance_error", None)
-        if error is None or self.trainer.global_step > 0 or not self.trainer.is_global_zero:
-            return
-        for logger in self.loggers:
-            logger.log_metrics({"data/equivariance_error": error, "epoch": 0}, step=0)
-
     def network_inputs(self, batch: Tensor) -> Tensor:
         """The first frames of windows, as the network gets them: ``[B, 2 num_inputs, H, W]``."""
         self._check_window(batch)
@@ -139,7 +138,7 @@ class ForecastingModule(BaseModule):
             frames = window / self.velocity_scale
             data.append((frames[:, : self.num_inputs], frames[:, self.num_inputs :]))
         horizon = data[0][1].shape[1] if data else 1
-        return Objective(Rollout(self.net, horizon), nn.MSELoss(), data)
+        return Objective(Rollout(self.net, horizon), self.data_loss, data)
 
     def forecast(self, window: Tensor) -> Tensor:
         """[B, T, 2, H, W] -> [B, T - num_inputs, 2, H, W], from the first frames alone."""
@@ -148,11 +147,15 @@ class ForecastingModule(BaseModule):
 
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         self._check_window(batch)
-        frames = batch / self.velocity_scale
-        forecast = self._roll_out(frames, teacher_forcing=self.teacher_forcing)
-        error = (forecast - frames[:, self.num_inputs :]).square().mean()
+        if self.one_step_until > 0 and self._progress() < self.one_step_until:
+            batch = batch[:, : self.num_inputs + 1]
+        frames = given = batch / self.velocity_scale
+        if self.input_noise > 0:  # of the global generator, which each epoch seeds
+            given = frames + self.input_noise * torch.randn_like(frames)
+        forecast = self._roll_out(given, teacher_forcing=self.teacher_forcing)
+        error = self.data_loss(forecast, frames[:, self.num_inputs :])
         loss = self._penalised(error)
-        self._log_mean("train/mse", error, len(batch))
+        self._log_mean(f"train/{self.loss}", error, len(batch))
         self._log_mean("train/loss", loss, len(batch))
         return loss
 
@@ -162,21 +165,28 @@ class ForecastingModule(BaseModule):
     def log_validation(self, batch: Tensor, suffix: str = "") -> None:
         """Log the scores of validation of windows, under their names with this suffix."""
         name = f"val/rmse{suffix}"
-        forecast = self._score(self.errors[name], batch)
+        forecast, truth = self.forecast(batch), batch[:, self.num_inputs :]
+        self.errors[name].update(forecast.detach().float(), truth.float().contiguous())
         self.log(name, self.errors[name], on_step=False, on_epoch=True, prog_bar=not suffix)
-        error = (forecast - batch[:, self.num_inputs :]) / self.velocity_scale
-        self._log_mean(f"val/loss{suffix}", error.square().mean(), len(batch))
+        loss = self.data_loss(forecast / self.velocity_scale, truth / self.velocity_scale)
+        self._log_mean(f"val/loss{suffix}", loss, len(batch))
 
     def on_test_epoch_start(self) -> None:
         self._scores.clear()
 
-    def test_step(self, batch: Tensor, batch_idx: int, dataloader_idx: int = 0) -> None:
+    def test_step(
+        self, batch: Tensor, batch_idx: int, dataloader_idx: int = 0
+    ) -> dict[str, Tensor]:
+        """Add to the scores of a set; return its forecasts and what they were made from."""
         names = getattr(self.trainer.datamodule, "test_names", ())
         prefixes = {i: f"test/{name}" for i, name in enumerate(names)} | {0: "test"}
         prefix = prefixes.get(dataloader_idx, f"test/loader_{dataloader_idx}")
         if prefix not in self._scores:
             self._scores[prefix] = ForecastScores().to(batch.device)
-        self._score(self._scores[prefix], batch)
+        forecast = self.forecast(batch).detach()
+        known, truth = batch[:, : self.num_inputs], batch[:, self.num_inputs :]
+        self._scores[prefix].update(forecast, truth, known)
+        return {"forecast": forecast, "truth": truth, "known": known}
 
     def on_test_epoch_end(self) -> None:
         for prefix, scores in self._scores.items():
@@ -199,13 +209,6 @@ class ForecastingModule(BaseModule):
 
         with kernels_built_once(self.net):
             return roll_out(step, known, truth.shape[1], truth if teacher_forcing else None)
-
-    def _score(self, scores: ForecastScores, window: Tensor) -> Tensor:
-        """Forecast windows, and add the forecasts to the scores."""
-        forecast = self.forecast(window)
-        truth, last = window[:, self.num_inputs :], window[:, self.num_inputs - 1]
-        scores.update(forecast.detach(), truth, last)
-        return forecast
 
     def _check_window(self, window: Tensor) -> None:
         if not isinstance(window, Tensor) or window.ndim != 5 or window.shape[2] != 2:

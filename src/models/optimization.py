@@ -22,23 +22,30 @@ FACTOR = "relaxed_lr_factor"
 class CosineLR(LRScheduler):
     r"""Lowers the learning rate to zero over the whole training, along half a cosine.
 
-    .. math:: \eta(k) = \eta_0\, (1 + \cos(\pi k / n)) / 2
+    .. math:: \eta(k) = \eta_0\, \frac{k + 1}{m + 1} \text{ for } k < m, \qquad
+              \eta_0\, \frac{1 + \cos(\pi (k - m) / (n - m))}{2} \text{ after it}
 
-    after k of n steps. Unlike torch's `CosineAnnealingLR` it depends on k alone, so that a run
-    continued for more steps follows the longer curve.
+    after k of n steps, of which the first m warm up. Unlike torch's `CosineAnnealingLR` it depends
+    on k alone, so that a run continued for more steps follows the longer curve.
 
     Args:
         optimizer: optimizer whose learning rates at the start are eta_0.
         total_steps: n.
+        warmup: m / n, from 0 to below 1.
     """
 
-    def __init__(self, optimizer: Optimizer, total_steps: int) -> None:
-        self.total_steps = total_steps
+    def __init__(self, optimizer: Optimizer, total_steps: int, warmup: float = 0.0) -> None:
+        check_number("warmup", warmup, 0, 0.99, fix="0.05, or 0.0 for none")
+        self.total_steps, self.warmup = total_steps, warmup
         super().__init__(optimizer)
 
     def get_lr(self) -> list[float]:
         """Learning rate of each parameter group."""
-        factor = (1 + math.cos(math.pi * min(self.last_epoch / self.total_steps, 1))) / 2
+        progress, warmup = self.last_epoch / self.total_steps, self.warmup
+        if progress < warmup:
+            factor = (self.last_epoch + 1) / (warmup * self.total_steps + 1)
+        else:
+            factor = (1 + math.cos(math.pi * min((progress - warmup) / (1 - warmup), 1))) / 2
         return [factor * rate for rate in self.base_lrs]
 
 

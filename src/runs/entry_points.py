@@ -23,6 +23,7 @@ RENAMED = {
     "out": "output_dir",
     "trainer=fsdp": "trainer=ddp",
     "format=torch": "format=pt2",
+    "data.rotate=none": "data.max_angle=0",
     "experiment=(cnn|e2cnn|gcnn|rsteer|rtrans)_smoke_rotation": (
         r"experiment=rgcnn_smoke_rotation model=\1_smoke_paper"
     ),
@@ -62,7 +63,7 @@ def renamed(typed: list[str]) -> list[str]:
     names = []
     for override in typed[1:]:
         key, _, value = override.lstrip("+~").partition("=")
-        if key == "out" and Path(typed[0]).stem == "export":
+        if key == "out" and Path(typed[0]).stem in ("export", "predict"):
             continue  # its file
         names += [key, *(f"{key}={option}" for option in re.findall(r"\w+", value))]
     return [

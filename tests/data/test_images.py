@@ -75,6 +75,23 @@ def test_vector_fields_keep_their_directions_and_turn_with_their_vectors():
     torch.testing.assert_close(lengths, torch.full_like(lengths, 2**0.5))
 
 
+@pytest.mark.parametrize("parts", [[("train", 60)], [("train", 60), ("val", 9), ("test", 12)]])
+def test_a_subset_changes_the_training_images_and_their_statistics_alone(parts):
+    whole = Flows(parts, np.float64)
+    everything, rows = set_up(whole), []
+    for num_train in (10, 40):
+        data = Flows(num_train=num_train)
+        data.parts = whole.parts
+        sets = set_up(data)
+        assert sets["train"].labels.bincount().tolist() == [num_train // 5] * 5
+        assert sets["train"].images.square().mean().item() == pytest.approx(1, abs=1e-5)
+        images = {name: part.images * data.std for name, part in sets.items()}
+        for name in ("val", "test"):
+            torch.testing.assert_close(images[name], everything[name].images * whole.std)
+        rows.append({tuple(image.flatten().round().tolist()) for image in images["train"]})
+    assert len(rows[0]) == 10 and rows[0] < rows[1]
+
+
 class Brighter(Letters):
     def augmentation(self, images, generator):
         return images * (1 + torch.rand(len(images), 1, 1, 1, generator=generator))

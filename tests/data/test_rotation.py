@@ -43,11 +43,21 @@ def test_half_precision_is_rotated_in_float32_and_images_have_gradients():
     assert torch.autograd.gradcheck(lambda x: rotate_images(x, angles), images)
 
 
-def test_uniform_angles_fill_the_circle():
-    angles = uniform_angles(100_000, torch.Generator().manual_seed(0))
-    assert 0 <= angles.min() < angles.max() < 2 * math.pi
-    share = torch.histc(angles, bins=8, min=0, max=2 * math.pi) / len(angles)
+@pytest.mark.parametrize(
+    ("max_angle", "span"), [(180, (0, 2 * math.pi)), (45, (-math.pi / 4, math.pi / 4))]
+)
+def test_uniform_angles_fill_their_range(max_angle, span):
+    angles = uniform_angles(100_000, torch.Generator().manual_seed(0), max_angle)
+    assert span[0] <= angles.min() < angles.max() < span[1]
+    share = torch.histc(angles, bins=8, min=span[0], max=span[1]) / len(angles)
     torch.testing.assert_close(share, torch.full((8,), 1 / 8), atol=0.005, rtol=0)
+
+
+@pytest.mark.parametrize("max_angle", [0, 30, 179.999])
+def test_equal_random_numbers_give_the_same_fraction_of_every_largest_angle(max_angle):
+    drawn = [uniform_angles(100, torch.Generator().manual_seed(0), a) for a in (180, max_angle)]
+    whole = torch.remainder(drawn[0] + math.pi, 2 * math.pi) - math.pi
+    torch.testing.assert_close(drawn[1], whole * max_angle / 180, atol=1e-5, rtol=0)
 
 
 def test_vectors_turn_as_the_group_turns_them():

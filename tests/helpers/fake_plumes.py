@@ -88,6 +88,8 @@ def tiny_overrides(name: str) -> list[str]:
         "rotation": ["plumes.num_tasks=8", "train_tasks=null", "unseen_tasks=[[3,2]]"],
         "scale": ["plumes.factors=[1,1.5]", "unseen_tasks=[[1.5]]"],
         "level": ["level=4"],
+        "level_published": ["level=4", "firsts.val=3", "firsts.future=3"],
+        "strengths": ["level=4", "plumes.offsets=[0]", "starts.unseen=2", "starts.beyond=2"],
     }[name]
     places = [] if name == "translation" else ["plumes.inflow=[8,3]"]
     starts = ["starts.train=4", "starts.val=2", "starts.future=2", "starts.domain=2"]

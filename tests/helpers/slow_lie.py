@@ -74,26 +74,30 @@ def act(x, t, transformation, kind, grid, num_rotations=None):
 
 
 def slow_derivative(
-    network, x, transformation, output="invariant", input="scalar", num_rotations=None, after=None
+    network, x, transformation, output="invariant", input="scalar", num_rotations=None, after=()
 ):
     """[rho(-T) f(rho(T) x) - rho(T) f(rho(-T) x)] / 2 T, one number per output element.
 
-    With ``after``, as if the network were equivariant up to this block.
+    With ``after``, blocks, as if the network were equivariant up to all of them.
     """
-    grid, outputs = x.shape[-2:], []
-    block = network if after is None else after
-    with block.register_forward_hook(lambda _module, _args, u: outputs.append(u.clone())):
-        network(x)
+    grid, outputs = x.shape[-2:], {}
+    keep = [
+        block.register_forward_hook(lambda module, _args, u: outputs.update({module: u.clone()}))
+        for block in after
+    ]
+    network(x)
+    for hook in keep:
+        hook.remove()
 
     def both_ways(t):
-        def move(_module, _args, y):
-            if after is None:
-                return y
+        def move(module, _args, y):
             kind = "regular" if y.ndim == 5 else "scalar"
-            return act(outputs[0], t, transformation, kind, grid, num_rotations)
+            return act(outputs[module], t, transformation, kind, grid, num_rotations)
 
-        with block.register_forward_hook(move):
-            y = network(act(x, t, transformation, input, grid))
+        hooks = [block.register_forward_hook(move) for block in after]
+        y = network(act(x, t, transformation, input, grid))
+        for hook in hooks:
+            hook.remove()
         return act(y, -t, transformation, output, grid, num_rotations)
 
     return (both_ways(T) - both_ways(-T)) / (2 * T)

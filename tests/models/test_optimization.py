@@ -1,5 +1,6 @@
 """Every optimizer and schedule of the configs trains, at the learning rates that it is given."""
 
+import math
 from functools import cache, partial
 from pathlib import Path
 
@@ -120,6 +121,22 @@ def test_a_cosine_is_a_function_of_the_step_alone():
     assert all(a == pytest.approx(b, abs=1e-12) for a, b in theirs)
     optimizer.step(), ours.step()
     assert ours.get_last_lr() == [0], "and stays there"
+
+
+@pytest.mark.parametrize(("warmup", "first"), [(0.2, 4), (0.04, 1)])
+def test_a_cosine_rises_before_it_falls(warmup, first):
+    """In equal steps to the whole learning rate, then as without in the steps that are left."""
+    rate = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.2)
+    schedule, rates = CosineLR(rate, total_steps=20 if first > 1 else 25, warmup=warmup), []
+    for _ in range(schedule.total_steps):
+        rates.append(rate.param_groups[0]["lr"])
+        rate.step(), schedule.step()
+    left = schedule.total_steps - first
+    falling = [0.1 * (1 + math.cos(math.pi * k / left)) for k in range(left)]
+    rising = [0.2 * (k + 1) / (first + 1) for k in range(first)]
+    assert rates == pytest.approx([*rising, *falling])
+    with pytest.raises(ValueError, match=r"`warmup` must be a number from 0 to 0\.99; got 1\.0"):
+        CosineLR(rate, total_steps=20, warmup=1.0)
 
 
 class Mixed(nn.Module):

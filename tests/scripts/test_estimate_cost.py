@@ -9,8 +9,10 @@ def test_sizes_follow_from_the_config():
     for experiment, overrides, shape, size in (
         ("cnn_rotmnist", [], (1, 28, 28), 3_500),
         ("cnn_rotmnist", ["data.source=rotmnist"], (1, 28, 28), 10_000),
+        ("cnn_rotmnist", ["data.num_train=100"], (1, 28, 28), 100),
         ("rgcnn_smoke_rotation", ["model=cnn_smoke_paper"], (16, 2, 64, 64), 25 * 160),
-        ("rgcnn_smoke", [], (7, 2, 32, 32), 4 * 30),
+        ("rgcnn_smoke", [], (8, 2, 32, 32), 96 * 83),
+        ("rgcnn_smoke_published", [], (7, 2, 64, 64), 4 * 30),
     ):
         sample, num_samples = training_data(compose_experiment(experiment, overrides))
         sample = sample if isinstance(sample, torch.Tensor) else sample[0]
@@ -31,8 +33,8 @@ def test_hours_are_seconds_of_all_steps_of_the_whole_batch(monkeypatch):
     cost = estimate(config, torch.device("cpu"), num_steps=2, most=4)
     assert (cost["model"], cost["batch"], cost["timed batch"]) == ("cnn_smoke", 16, 4)
     assert cost["s/step"] == 0.5 * 4
-    assert cost["steps"] == "240", "30 epochs of 8 batches of 120 windows"
+    assert cost["steps"] == "1,992", "4 epochs of 498 batches of 16 windows"
     assert int(cost["parameters"].replace(",", "")) == pytest.approx(6000, rel=0.03)
     assert int(cost["MACs"].replace(",", "")) == pytest.approx(6000 * 32**2, rel=0.03)
-    assert cost["hours"] == pytest.approx(cost["s/step"] * 240 / 3600)
+    assert cost["hours"] == pytest.approx(cost["s/step"] * 1992 / 3600)
     assert next(clock, None) is None

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from src.data.rotmnist.idx import find_idx
-from src.data.splits import class_balanced_indices, held_out_indices
+from src.data.splits import class_balanced_indices, drawn_indices, held_out_indices
 
 IMAGE_SIZE = 28
 
@@ -32,6 +32,7 @@ IDX_FILES = {  # and their numbers of axes
     "t10k-images-idx3-ubyte": 3,
     "t10k-labels-idx1-ubyte": 1,
 }
+IDX_FOLDERS = {"MNIST": "mnist", "FashionMNIST": "fashion_mnist"}  # beside torchvision's
 
 _TIMEOUT = (10, 60)  # seconds to connect, and between two packets
 
@@ -117,18 +118,41 @@ def read_rotmnist(data_dir: Path, sizes: Sizes, mirrors: Mirrors) -> Splits:
 
 
 def read_mnist(name: str, kind: str, data_dir: Path, sizes: Sizes, mirrors: Mirrors) -> Splits:
-    """Read the four idx files of MNIST or of a set in its form; download those that are missing.
+    """Hold the validation images out of the training file; the test file is the test split.
+
+    See `read_idx_files` for the other arguments, and for what it raises.
+    """
+    first, test = read_idx_files(name, kind, data_dir)
+    train, val = held_out_indices(len(first.labels), sizes["val"])
+    return {"train": first.at(train), "val": first.at(val), "test": test}
+
+
+def read_mnist12k(data_dir: Path, sizes: Sizes, mirrors: Mirrors) -> Splits:
+    """Draw all splits from MNIST's 70,000 digits, no digit twice, the same in every run.
+
+    The sizes are those of Larochelle et al. 2007, the digits are not: scores are not to be called
+    scores of rotated MNIST. Most test images are of MNIST's training file, so networks that were
+    trained on that file are not to be tested here. See `read_idx_files` for what it raises.
+    """
+    first, test = read_idx_files("mnist12k", "MNIST", data_dir)
+    digits = LabelledImages(*map(torch.cat, zip(first, test)))
+    drawn = drawn_indices(len(digits.labels), sizes)
+    return {split: digits.at(rows) for split, rows in drawn.items()}
+
+
+def read_idx_files(name: str, kind: str, data_dir: Path) -> list[LabelledImages]:
+    """Read MNIST's training and test file, or those of a set in its form; download missing ones.
 
     Files that are there, in torchvision's folder or in `MNIST` or `mnist`, are taken as they are,
-    see `find_idx`. The validation images are held out of the training file; the test file is the
-    test split. ``kind`` is the name of torchvision's class, which has mirrors of its own.
+    see `find_idx`. ``name`` is that of the source, and ``kind`` that of torchvision's class, which
+    has mirrors of its own.
 
     Raises:
         ValueError: if a file is there but no idx file.
         ConnectionError: if a file is not there and no mirror delivers it.
     """
     raw = data_dir / kind / "raw"
-    folders, arrays = (raw, raw.parent, data_dir / name), {}
+    folders, arrays = (raw, raw.parent, data_dir / IDX_FOLDERS[kind]), {}
     for file, num_axes in IDX_FILES.items():
         array = find_idx(folders, file, num_axes)
         if array is None:
@@ -140,10 +164,10 @@ def read_mnist(name: str, kind: str, data_dir: Path, sizes: Sizes, mirrors: Mirr
             array = find_idx(folders, file, num_axes)
         arrays[file] = torch.from_numpy(array)
     images, labels, test_images, test_labels = arrays.values()
-    first = LabelledImages(images, labels.long())
-    train, val = held_out_indices(len(first.labels), sizes["val"])
-    test = LabelledImages(test_images, test_labels.long())
-    return {"train": first.at(train), "val": first.at(val), "test": test}
+    return [
+        LabelledImages(images, labels.long()),
+        LabelledImages(test_images, test_labels.long()),
+    ]
 
 
 def _download(
@@ -177,12 +201,14 @@ def _from_table(table: np.ndarray) -> LabelledImages:
 
 _read_fashion = partial(read_mnist, "fashion_mnist", "FashionMNIST")
 _MNIST_SIZES = {"train": 55_000, "val": 5_000, "test": 10_000}
+_ROTMNIST_SIZES = {"train": 10_000, "val": 2_000, "test": 50_000}
 
 SOURCES = {
     source.name: source
     for source in (
         Source("bundled", {"train": 3_500, "val": 500, "test": 1_000}, read_bundled),
-        Source("rotmnist", {"train": 10_000, "val": 2_000, "test": 50_000}, read_rotmnist, True),
+        Source("rotmnist", _ROTMNIST_SIZES, read_rotmnist, True),
+        Source("mnist12k", _ROTMNIST_SIZES, read_mnist12k),
         Source("mnist", _MNIST_SIZES, partial(read_mnist, "mnist", "MNIST")),
         Source("fashion_mnist", _MNIST_SIZES, _read_fashion),
     )

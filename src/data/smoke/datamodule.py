@@ -6,17 +6,26 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Generator, Tensor
 from torch.utils.data import DataLoader
 
-from src.checks import check_integer, checked_folder, wrong
+from src.checks import check_choice, check_integer, checked_folder, wrong
 from src.data.loading import InMemoryDataModule
+from src.data.smoke.augmentation import group_on_grid, turn_at_random
 from src.data.smoke.generation import prepare
 from src.data.smoke.plumes import Plume
 from src.data.smoke.settings import SmokeSettings
 from src.data.smoke.storage import StoredSet
 from src.data.smoke.symmetry import data_equivariance_error, turned_plumes
-from src.data.smoke.windows import PARTS, Task, WindowDataset, published_windows, split_plumes
+from src.data.smoke.windows import (
+    PARTS,
+    Task,
+    WindowDataset,
+    plumes_by_strength,
+    published_windows,
+    split_plumes,
+    strength_windows,
+)
 
 log = logging.getLogger(__name__)
 
@@ -27,9 +36,13 @@ class SmokeDataModule(InMemoryDataModule):
     Component 0 points along increasing column index, component 1 along increasing row index, both
     in cells of the stored grid per time unit (one advection step of the smoke). Training and
     validation windows have ``num_inputs + train_horizon`` frames, test windows
-    ``num_inputs + test_horizon``. Along the time of the training tasks lie first the training
-    windows, then the validation windows, then those of the ``future`` test; no two parts share a
-    frame. The ``domain`` test is on tasks that do not train.
+    ``num_inputs + test_horizon``.
+
+    With ``split="strength"`` each part has simulations of its own, of strengths of its own, and
+    windows over all their frames. With the other splits, along the time of the training tasks lie
+    first the training windows, then the validation windows, then those of the ``future`` test; no
+    two parts share a frame, unless ``firsts`` says so. The ``domain`` test is on tasks that do not
+    train.
 
     Reference: Wang, Walters and Yu, Approximately equivariant networks for imperfectly symmetric
     dynamics, ICML 2022, section 5.
@@ -40,14 +53,21 @@ class SmokeDataModule(InMemoryDataModule):
         plumes: plumes that are simulated; with a ``level``, the function that makes them of it.
         num_steps, skip_frames, velocity_dt, smoke_dt, resolution, layout, dtype: see
             `SmokeSettings`.
-        starts: windows per simulation, by the names train, val, future and domain.
+        starts: windows per simulation, by the names train, val, future and domain; with
+            ``split="strength"`` the most of them, by train, val, unseen and beyond.
         num_inputs: frames that a network is given.
         train_horizon, test_horizon: frames to forecast, in validation as in training.
         split: ``published``, by the lists of tasks; ``side``, all plumes of ``held_out_side``
-            are the domain test and none of them trains.
+            are the domain test and none of them trains; ``strength``, by ``strengths``.
+        strengths: first labels of the plumes of each part, by its name.
+        firsts: first frames of the windows, by the names of the parts, not with
+            ``split="strength"``; None: parts lie one behind the other.
         train_tasks: labels of the plumes that train; None: all that are not unseen.
         unseen_tasks: labels of the plumes of the domain test.
         held_out_side: with ``split="side"``: 0 up, 1 left, 2 down, 3 right.
+        augment: ``none``, or the name of a group (c4, d4, ...) by whose elements training windows
+            are changed, each by one drawn anew in every epoch, pictures and vectors alike. This
+            happens on the device, in the hook of a Trainer that is fitting.
         coarsen: average the frames over blocks of this many cells to a side. Velocities at cell
             centres stay turned copies of one another; the unit of velocity stays the same.
         equivariance_frames: first frame, and the frame behind the last one, of which the
@@ -58,12 +78,12 @@ class SmokeDataModule(InMemoryDataModule):
 
     Attributes:
         settings: settings of the set.
-        windows: `Windows` by the names train, val, future and, with unseen tasks, domain.
+        windows: `Windows` by the names of the parts; without unseen tasks there is no domain.
         test_names: names of the test loaders, in their order.
         image_shape: shape of a frame, (2, H, W).
         velocity_scale: root mean square of the components in the training frames.
         equivariance_error: `data_equivariance_error` of the stored frames, in cells per time unit;
-            None for sets that are not one plume turned to the four sides, and before ``setup``.
+            None for sets that are not plumes turned to the four sides, and before ``setup``.
 
     Raises:
         ValueError: if an option lies outside its range.
@@ -87,9 +107,12 @@ class SmokeDataModule(InMemoryDataModule):
         train_horizon: int = 6,
         test_horizon: int = 20,
         split: str = "published",
+        strengths: Mapping[str, Sequence[float]] | None = None,
+        firsts: Mapping[str, int] | None = None,
         train_tasks: Sequence[Task] | None = None,
         unseen_tasks: Sequence[Task] = (),
         held_out_side: int | None = None,
+        augment: str = "none",
         coarsen: int = 1,
         equivariance_frames: Sequence[int] | None = None,
         level: int | None = None,
@@ -119,22 +142,31 @@ class SmokeDataModule(InMemoryDataModule):
         if resolution % coarsen:
             rule = f"a divisor of the resolution of a frame, {resolution}"
             raise ValueError(wrong("coarsen", rule, coarsen, "data.coarsen=2"))
-        if not isinstance(starts, Mapping) or set(starts) != set(PARTS):
-            rule = f"numbers of windows by the names {', '.join(PARTS)}"
-            raise ValueError(wrong("starts", rule, starts, "e.g. data.starts.train=160"))
-        for part in PARTS:
-            check_integer(f"starts.{part}", starts[part])
+        self.augmenting_group = group_on_grid(augment)
         self.num_inputs = num_inputs
         self.coarsen = coarsen
         self.image_shape = (2, resolution // coarsen, resolution // coarsen)
-        seen, unseen = split_plumes(
-            self.settings.plumes, split, held_out_side, train_tasks, unseen_tasks
-        )
-        lengths = dict.fromkeys(("train", "val"), num_inputs + train_horizon)
-        lengths |= dict.fromkeys(("future", "domain"), num_inputs + test_horizon)
-        num_frames = self.settings.num_frames
-        self.windows = published_windows(seen, unseen, starts, lengths, num_frames)
-        self.test_names = tuple(part for part in ("future", "domain") if part in self.windows)
+        check_choice("split", split, tuple(PARTS))
+        if held_out_side is not None and split != "side":
+            fix = "data.split=side to hold a side out"
+            raise ValueError(wrong("held_out_side", "null without that split", held_out_side, fix))
+        parts, num_frames = PARTS[split], self.settings.num_frames
+        _check_parts("starts", starts, parts)
+        for part in parts:
+            check_integer(f"starts.{part}", starts[part])
+        lengths = dict.fromkeys(parts[:2], num_inputs + train_horizon)
+        lengths |= dict.fromkeys(parts[2:], num_inputs + test_horizon)
+        if split == "strength":
+            _check_parts("strengths", strengths, parts)
+            simulations = plumes_by_strength(self.settings.plumes, strengths)
+            self.windows = strength_windows(simulations, starts, lengths, num_frames)
+        else:
+            if firsts is not None:
+                _check_parts("firsts", firsts, parts)
+            tasks = (train_tasks, unseen_tasks)
+            seen, unseen = split_plumes(self.settings.plumes, split, held_out_side, *tasks)
+            self.windows = published_windows(seen, unseen, starts, lengths, num_frames, firsts)
+        self.test_names = tuple(part for part in parts[2:] if part in self.windows)
         first, end = (0, num_frames) if equivariance_frames is None else equivariance_frames
         if not 0 <= first < end <= num_frames:
             rule = f"null, or the first and the end of a range within {num_frames} frames"
@@ -157,13 +189,12 @@ class SmokeDataModule(InMemoryDataModule):
         self.equivariance_error = self.measure_equivariance(stored)
         velocities = stored.float()
         if self.coarsen > 1:
-            coarse = F.avg_pool2d(velocities.flatten(0, 1), self.coarsen)
-            velocities = coarse.unflatten(0, velocities.shape[:2]).contiguous()
+            velocities = torch.stack([block_means(own, self.coarsen) for own in stored])
         self._datasets = {
             part: WindowDataset(velocities, windows) for part, windows in self.windows.items()
         }
         train = self.windows["train"]
-        frames = velocities[list(train.simulations), train.first : train.end]
+        frames = velocities[list(train.simulations), train.starts[0] : train.end]
         self.velocity_scale = frames.double().square().mean().sqrt().item()
         if self.equivariance_error is not None and self._position()[1] == 0:
             error = self.equivariance_error
@@ -175,12 +206,37 @@ class SmokeDataModule(InMemoryDataModule):
 
     def measure_equivariance(self, velocities: Tensor) -> float | None:
         """The equivariance error of the set's velocities ``[S, T, 2, H, W]``; see the attribute."""
-        sides = turned_plumes(self.settings.plumes)
-        if sides is None:
+        groups = turned_plumes(self.settings.plumes)
+        if groups is None:
             return None
-        frames = slice(*self.equivariance_frames)
-        return data_equivariance_error(velocities[sides, frames], self.settings.layout)
+        frames, layout = slice(*self.equivariance_frames), self.settings.layout
+        errors = [data_equivariance_error(velocities[group, frames], layout) for group in groups]
+        return sum(errors) / len(errors)
 
     def test_dataloader(self) -> list[DataLoader]:
         """One loader for each of ``test_names``, always in the same order."""
         return [self._loader(self._dataset(part)) for part in self.test_names]
+
+    def on_after_batch_transfer(self, batch: Tensor, dataloader_idx: int) -> Tensor:
+        """Change training windows on their device, if ``augment`` names a group."""
+        if not (self.trainer is not None and self.trainer.training):
+            return batch
+        return self._as_trained(batch, self._augmentation_stream(self.trainer.current_epoch))
+
+    def _as_trained(self, batch: Tensor, generator: Generator) -> Tensor:
+        group = self.augmenting_group
+        return batch if group is None else turn_at_random(batch, group, generator)
+
+
+def block_means(frames: Tensor, size: int) -> Tensor:
+    """Means over blocks of ``size`` x ``size`` cells of frames ``[T, 2, H, W]``, in float32.
+
+    Summed in float64, so that frames that are turned copies stay so bit for bit.
+    """
+    return F.avg_pool2d(frames.double(), size).float()
+
+
+def _check_parts(name: str, given: object, parts: Sequence[str]) -> None:
+    if not isinstance(given, Mapping) or not set(parts) <= set(given):
+        rule = f"given by the names {', '.join(parts)} with this data.split"
+        raise ValueError(wrong(name, rule, given, f"e.g. data.{name}.{parts[0]}=..."))

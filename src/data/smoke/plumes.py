@@ -7,7 +7,7 @@ cells along each side. Numbers outside their range raise ValueError; see `Plume`
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from src.checks import check_integer, check_number, wrong
@@ -139,21 +139,56 @@ def level_plumes(
     Side s has the buoyancy (2 + s * level) * ``buoyancy``, with a level of 0 to 9: at level 0 all
     four are quarter turns of one another. Labels are (level, side).
     """
-    check_integer("level", level, minimum=0)
-    if level > MAX_LEVEL:
-        raise ValueError(wrong("level", f"at most {MAX_LEVEL}", level, "data.level=4"))
+    _check_level(level)
     return [
         _turned((level, side), inflow, radius, (2 + side * level) * buoyancy, resolution)
         for side in range(len(SIDES))
     ]
 
 
+def strength_plumes(
+    level: int,
+    *,
+    strengths: Mapping[str, Sequence[float]],
+    offsets: Sequence[float],
+    inflow: Pair,
+    radius: float,
+    buoyancy: float,
+    resolution: int,
+) -> list[Plume]:
+    r"""Plumes of many strengths from places along each side; the sides differ by the level.
+
+    The plume of strength k, offset o and side s has the buoyancy
+
+    .. math:: k b \, \frac{2 + s L}{2 + 3 L / 2}
+
+    with b = ``buoyancy`` and the level L of 0 to 9: in proportion as those of `level_plumes`, and
+    of the same mean over the sides at every level. At level 0 the four sides are quarter turns of
+    one another. The inflow of side 0 is o cells beside ``inflow``, along the wall. Strengths are
+    given by the part of the data that they are for. Labels are (strength, offset, side).
+    """
+    _check_level(level)
+    shares = [(2 + side * level) / (2 + 1.5 * level) for side in range(len(SIDES))]
+    together = itertools.chain.from_iterable(strengths.values())
+    plumes = []
+    for strength, offset, side in itertools.product(together, offsets, range(len(SIDES))):
+        task, place = (strength, offset, side), (inflow[0] + offset, inflow[1])
+        plumes.append(_turned(task, place, radius, strength * buoyancy * shares[side], resolution))
+    return plumes
+
+
+def _check_level(level: int) -> None:
+    check_integer("level", level, minimum=0)
+    if level > MAX_LEVEL:
+        raise ValueError(wrong("level", f"at most {MAX_LEVEL}", level, "data.level=4"))
+
+
 def _turned(
-    task: tuple[int, int], inflow: Pair, radius: float, strength: float, resolution: int
+    task: tuple[float, ...], inflow: Pair, radius: float, strength: float, resolution: int
 ) -> Plume:
-    """The plume that rises from ``inflow``, turned to the side that is the second label."""
-    (x, y), (right, up) = inflow, (0.0, strength)
-    for _ in range(task[1]):
+    """The plume that rises from ``inflow``, turned to the side that is the last label."""
+    (x, y), (right, up), side = inflow, (0.0, strength), int(task[-1])
+    for _ in range(side):
         x, y = resolution - y, x
         right, up = -up + 0.0, right  # 0.0, not -0.0
-    return Plume(task, task[1], (x, y), radius, (right, up), resolution=resolution)
+    return Plume(task, side, (x, y), radius, (right, up), resolution=resolution)

@@ -12,17 +12,18 @@ from src.data.smoke.simulation import LAYOUTS
 from src.models.components.gcnn.actions import transform_vector_field
 
 
-def turned_plumes(plumes: Sequence[Plume]) -> list[int] | None:
-    """Indices of the plumes of sides 0, 1, 2, 3 if the set is one plume turned to four sides.
+def turned_plumes(plumes: Sequence[Plume]) -> list[list[int]] | None:
+    """Groups of the indices of plumes of sides 0, 1, 2, 3, whose labels agree in all but the side.
 
-    These are four plumes, one of each side, whose labels agree in all but the side. None: another
-    set, whose data have no equivariance error.
+    None: not every plume is in such a group, so that the data have no equivariance error.
     """
-    sides = [plume.side for plume in plumes]
-    labels = {plume.task[:-1] for plume in plumes}
-    if len(labels) != 1 or sorted(sides) != list(range(len(SIDES))):
-        return None
-    return [sides.index(side) for side in range(len(SIDES))]
+    groups: dict[tuple[float, ...], list[int]] = {}
+    for index, plume in enumerate(plumes):
+        groups.setdefault(plume.task[:-1], []).append(index)
+    sides = list(range(len(SIDES)))
+    ordered = [sorted(group, key=lambda i: plumes[i].side) for group in groups.values()]
+    whole = all([plumes[i].side for i in group] == sides for group in ordered)
+    return ordered if whole else None
 
 
 def turn_back(velocity: Tensor, side: int, layout: str) -> Tensor:

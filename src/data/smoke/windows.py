@@ -8,11 +8,15 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from src.checks import check_choice, wrong
+from src.checks import wrong
+from src.data.samples import spread
 from src.data.smoke.plumes import SIDES, Plume
 
-PARTS = ("train", "val", "future", "domain")
-SPLITS = ("published", "side")
+PARTS = {  # of the data, by the split; the last two of each are tests
+    "published": ("train", "val", "future", "domain"),
+    "side": ("train", "val", "future", "domain"),
+    "strength": ("train", "val", "unseen", "beyond"),
+}
 
 Task = Sequence[float]
 
@@ -26,13 +30,12 @@ def split_plumes(
 ) -> tuple[list[int], list[int]]:
     """Indices of the simulations that train, and of those kept for the test on unseen tasks.
 
-    The options are those of `SmokeDataModule`.
+    The options are those of `SmokeDataModule`, with the split ``published`` or ``side``.
 
     Raises:
         ValueError: if a label is not that of a plume or stands in both lists, no plume trains, or
             there are no plumes of the side, or none of another.
     """
-    check_choice("split", split, SPLITS)
     if split == "side":
         sides = sorted({plume.side for plume in plumes})
         if held_out_side not in sides or len(sides) < 2:
@@ -44,9 +47,6 @@ def split_plumes(
             )
         unseen = [index for index, plume in enumerate(plumes) if plume.side == held_out_side]
         return [index for index in range(len(plumes)) if index not in unseen], unseen
-    if held_out_side is not None:
-        fix = "data.split=side to hold a side out"
-        raise ValueError(wrong("held_out_side", "null without that split", held_out_side, fix))
     unseen = _indices(plumes, "unseen_tasks", unseen_tasks)
     seen = [index for index in range(len(plumes)) if index not in unseen]
     if train_tasks is not None:
@@ -73,26 +73,52 @@ def _indices(plumes: Sequence[Plume], name: str, tasks: Sequence[Task]) -> list[
     return [labels[label(task)] for task in tasks]
 
 
+def plumes_by_strength(
+    plumes: Sequence[Plume], strengths: Mapping[str, Sequence[float]]
+) -> dict[str, list[int]]:
+    """Indices of the simulations of each part, whose first label is one of the part's strengths.
+
+    Raises:
+        ValueError: if a part has no strength or one of another part, or no plume has one.
+    """
+    listed = [strength for part in PARTS["strength"] for strength in strengths[part]]
+    twice = sorted({strength for strength in listed if listed.count(strength) > 1})
+    if twice or not all(strengths.values()):
+        raise ValueError(
+            "`strengths` must give every part strengths of its own, so that no simulation is in "
+            f"two parts; got {f'{twice} twice' if twice else dict(strengths)}. Use e.g. "
+            "data.strengths.unseen=[0.7,1.1]."
+        )
+    first = [plume.task[0] for plume in plumes]
+    unknown = [strength for strength in listed if strength not in first]
+    if unknown:
+        fix = "data=smoke_strengths"
+        raise ValueError(wrong("strengths", "first labels of simulated plumes", unknown, fix))
+    return {
+        part: [index for index, strength in enumerate(first) if strength in strengths[part]]
+        for part in PARTS["strength"]
+    }
+
+
 @dataclass(frozen=True)
 class Windows:
     """All windows of one part of the data.
 
-    In each of the simulations, ``starts`` windows of ``length`` frames start at consecutive frames,
-    from the frame ``first`` on.
+    In each of the simulations, a window of ``length`` frames starts at each frame of ``starts``,
+    which grow.
     """
 
     simulations: tuple[int, ...]
-    first: int
-    starts: int
+    starts: Sequence[int]
     length: int
 
     @property
     def end(self) -> int:
         """The frame behind the last one of the last window."""
-        return self.first + self.starts + self.length - 1
+        return self.starts[-1] + self.length
 
     def __len__(self) -> int:
-        return len(self.simulations) * self.starts
+        return len(self.simulations) * len(self.starts)
 
 
 def published_windows(
@@ -101,49 +127,82 @@ def published_windows(
     starts: Mapping[str, int],
     lengths: Mapping[str, int],
     num_frames: int,
+    firsts: Mapping[str, int] | None = None,
 ) -> dict[str, Windows]:
-    """Lay train, validation and future windows one behind the other, so that no frame is shared.
+    """Windows at consecutive frames: train, validation and future windows one behind the other.
 
     Args:
         seen: simulations that train; their later frames validate and are the ``future`` test.
         unseen: simulations of the ``domain`` test, taken from their first frame on; maybe none.
-        starts, lengths: windows per simulation, and frames per window, by the names in ``PARTS``.
+        starts, lengths: windows per simulation, and frames per window, by the names of the parts.
         num_frames: frames of each simulation.
+        firsts: first frames of the parts' windows; None: such that no frame is shared.
 
     Raises:
         ValueError: if the simulations are too short.
     """
     windows: dict[str, Windows] = {}
-    first = 0
+    free = 0
     for part in ("train", "val", "future"):
-        windows[part] = Windows(tuple(seen), first, starts[part], lengths[part])
-        first = windows[part].end
+        first = firsts[part] if firsts else free
+        own = range(first, first + starts[part])
+        windows[part] = Windows(tuple(seen), own, lengths[part])
+        free = windows[part].end
     if unseen:
-        windows["domain"] = Windows(tuple(unseen), 0, starts["domain"], lengths["domain"])
-    part, own = max(windows.items(), key=lambda item: item[1].end)
-    if own.end > num_frames:
-        raise ValueError(
-            f"the {part} windows must lie within the {num_frames} stored frames of a simulation; "
-            f"got {own.starts} windows of {own.length} frames from frame {own.first} on. Raise "
-            f"data.num_steps by {own.end - num_frames}, or lower data.starts.{part} or the horizon."
-        )
+        first = firsts["domain"] if firsts else 0
+        own = range(first, first + starts["domain"])
+        windows["domain"] = Windows(tuple(unseen), own, lengths["domain"])
+    part, last = max(windows.items(), key=lambda item: item[1].end)
+    if last.end > num_frames:
+        raise _too_short(part, last, num_frames)
     return windows
+
+
+def strength_windows(
+    simulations: Mapping[str, Sequence[int]],
+    starts: Mapping[str, int],
+    lengths: Mapping[str, int],
+    num_frames: int,
+) -> dict[str, Windows]:
+    """Windows at equal distances over all frames, of simulations of each part's own.
+
+    So all parts are of the same phases of the flow. ``starts`` are the most windows per
+    simulation; the other arguments are those of `published_windows`, by part.
+
+    Raises:
+        ValueError: if the simulations are too short.
+    """
+    windows: dict[str, Windows] = {}
+    for part, own in simulations.items():
+        places = num_frames - lengths[part] + 1
+        if places < 1:
+            raise _too_short(part, Windows(tuple(own), (0,), lengths[part]), num_frames)
+        windows[part] = Windows(tuple(own), spread(places, starts[part]), lengths[part])
+    return windows
+
+
+def _too_short(part: str, windows: Windows, num_frames: int) -> ValueError:
+    return ValueError(
+        f"the {part} windows must lie within the {num_frames} stored frames of a simulation; "
+        f"got {len(windows.starts)} windows of {windows.length} frames from frame "
+        f"{windows.starts[0]} on. Raise data.num_steps by {windows.end - num_frames}, or lower "
+        f"data.starts.{part}, data.num_inputs or the horizon."
+    )
 
 
 class WindowDataset(Dataset):
     """Windows of velocities in memory, from which a loader takes a whole batch with one index.
 
-    Window n is that of simulation ``windows.simulations[n // starts]`` that starts at frame
-    ``windows.first + n % starts``. The frames of the velocities ``[S, T, 2, H, W]``, which must be
-    contiguous, are not copied before a batch is read.
+    Windows are ordered by simulation, those of one by their first frames. The frames of the
+    velocities ``[S, T, 2, H, W]``, which must be contiguous, are not copied before a batch is read.
     """
 
     def __init__(self, velocities: Tensor, windows: Windows) -> None:
         self.windows = windows
         self._frames = velocities.flatten(0, 1)
-        simulations = np.repeat(np.array(windows.simulations, dtype=np.int64), windows.starts)
-        starts = np.tile(np.arange(windows.starts, dtype=np.int64), len(windows.simulations))
-        self._rows = simulations * velocities.shape[1] + windows.first + starts
+        simulations = np.array(windows.simulations, dtype=np.int64)[:, None]
+        starts = np.array(windows.starts, dtype=np.int64)
+        self._rows = (simulations * velocities.shape[1] + starts).ravel()
 
     def __len__(self) -> int:
         return len(self._rows)

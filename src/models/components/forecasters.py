@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from src.checks import check_integer, check_shape
 from src.models.components.activations import make_activation
+from src.models.components.first_guess import FirstGuess
 from src.models.components.gcnn import (
     Group,
     GroupBatchNorm,
@@ -33,17 +34,14 @@ from src.models.components.widths import conv_counter, count_parameters, resolve
 Place = Literal["first", "hidden", "last"]
 MakeConv = Callable[[int, int, Place], nn.Module]
 
-START = 0.1  # factor on a new readout whose output is added to the last frame
-
 
 class Forecaster(nn.Module):
     r"""Blocks of convolution, norm and activation, then a convolution to one velocity field.
 
-    .. math:: \hat v_{T+1} = v_T + \mathrm{readout}(\mathrm{blocks}(v_1, \dots, v_T))
+    .. math:: \hat v_{T+1} = g + \mathrm{readout}(\mathrm{blocks}(v_1, \dots, v_T))
 
-    without v_T if ``residual`` is false. With it the weights of a new readout are a tenth of
-    what they are otherwise, so that the first forecasts are near the last frame. Nothing follows
-    the readout: it can give vectors of any length and direction.
+    with g that of `FirstGuess`; where there is one a new readout has a tenth of the usual weights,
+    so that the first forecasts are near g. Nothing follows the readout: it can give any vectors.
 
     Args:
         make_conv: (in_channels, out_channels, place) -> a convolution that pads with zeros.
@@ -56,7 +54,7 @@ class Forecaster(nn.Module):
         num_layers: number of convolutions with the readout, at least three.
         norm: ``"batch"``, ``"group"`` (`SampleNorm`) or ``"none"``, before each activation.
         activation: see `make_activation`.
-        residual: whether to add the last frame of the input.
+        residual, slope, learn_slope: see `FirstGuess`.
 
     Attributes:
         blocks: one block per convolution but the last; measures look at their outputs.
@@ -81,42 +79,55 @@ class Forecaster(nn.Module):
         num_layers: int = 5,
         norm: str = "none",
         activation: str = "silu",
-        residual: bool = True,
+        residual: str = "last",
+        slope: float = 1.0,
+        learn_slope: bool = False,
     ) -> None:
         super().__init__()
         check_integer("num_inputs", num_inputs)
         check_integer("num_layers", num_layers, minimum=3)
+        self.guess = FirstGuess(residual, num_inputs, slope, learn_slope)
         make_norm = choose_norm(norm, batch_norm)
-        counters = (conv_counter(partial(make_conv, place=p)) for p in ("first", "hidden", "last"))
-        first, hidden, last = counters
-        per_channel = count_parameters(make_norm(1))
+        places: list[Place] = ["first", *["hidden"] * (num_layers - 2), "last"]
+        counters = {place: conv_counter(partial(make_conv, place=place)) for place in set(places)}
+        per_channel, constant = count_parameters(make_norm(1)), count_parameters(self.guess)
 
         def count(widths: list[int]) -> int:
-            total = first(num_inputs, widths[0]) + last(widths[-1], 1) + per_channel * sum(widths)
-            return total + sum(hidden(i, o) for i, o in pairwise(widths))
+            pairs = [*self.channel_pairs(num_inputs, widths), (widths[-1], 1)]
+            kernels = sum(counters[place](i, o) for place, (i, o) in zip(places, pairs))
+            return kernels + per_channel * sum(widths) + constant
 
         widths = resolve_widths(hidden_channels, num_layers - 1, num_parameters, count)
-        places: list[Place] = ["first", *["hidden"] * (num_layers - 2)]
         blocks = [
             nn.Sequential(make_conv(i, o, place), make_norm(o), make_activation(activation))
-            for place, (i, o) in zip(places, pairwise([num_inputs, *widths]))
+            for place, (i, o) in zip(places, self.channel_pairs(num_inputs, widths))
         ]
         self.num_inputs = num_inputs
-        self.residual = residual
-        self.blocks = GroupSequential(*blocks)
+        self.blocks = self.joined(blocks)
         self.readout = make_conv(widths[-1], 1, "last")
-        if residual:
+        if self.guess.residual != "none":
             with torch.no_grad():
                 for name, parameter in self.readout.named_parameters():
                     if name in ("weight", "bias"):  # what the output is linear in
-                        parameter.mul_(START)
+                        parameter.mul_(0.1)
 
     def forward(self, x: Tensor) -> Tensor:
         meaning = f"{self.num_inputs} frames of 2 components"
         fix = "Change `num_inputs` of the network, or the data."
         check_shape(self, x, ("B", 2 * self.num_inputs, "H", "W"), meaning, fix)
-        change = self.readout(self.blocks(channels_last(x)))
-        return x[:, -2:] + change if self.residual else change
+        return self.guess(x) + self.readout(self.features(channels_last(x)))
+
+    def channel_pairs(self, num_inputs: int, widths: list[int]) -> list[tuple[int, int]]:
+        """Channels in and out of each block."""
+        return list(pairwise([num_inputs, *widths]))
+
+    def joined(self, blocks: list[nn.Module]) -> nn.Module:
+        """The blocks as one module, whose children they are."""
+        return GroupSequential(*blocks)
+
+    def features(self, x: Tensor) -> Tensor:
+        """What the readout is given."""
+        return self.blocks(x)
 
 
 class PlainForecaster(Forecaster):

@@ -1,4 +1,3 @@
-import math
 from types import SimpleNamespace
 
 import pytest
@@ -13,6 +12,7 @@ from src.data.rotmnist.datamodule import RotatedMNISTDataModule
 from src.data.splits import fixed_angles
 
 SPLITS = ("train", "val", "test")
+PUBLISHED = {"source": "rotmnist"}
 
 
 def dataset_of(data, split):
@@ -41,7 +41,7 @@ def test_batches_have_the_promised_types_and_every_class_its_share(bundled, spli
 
 def test_each_image_is_rotated_by_its_fixed_angle_or_on_the_fly(bundled, make_data):
     torch.manual_seed(5)
-    upright, on_the_fly = make_data(rotate="none"), make_data(rotate="on_the_fly")
+    upright, on_the_fly = make_data(max_angle=0), make_data(rotate="on_the_fly")
     other_seed = make_data(seed=123)
     assert on_the_fly.augment
     digits = set()
@@ -56,6 +56,33 @@ def test_each_image_is_rotated_by_its_fixed_angle_or_on_the_fly(bundled, make_da
             assert torch.equal(own_labels, labels)
         assert all(map(torch.equal, all_of(bundled, split), all_of(other_seed, split)))
     assert len(digits) == 5000, "no digit is in two splits"
+
+
+@pytest.mark.parametrize(
+    ("options", "angles"),
+    [
+        ({"max_angle": 30}, (30, 30, 30)),
+        ({"max_angle": 0, "test_max_angle": 180}, (0, 0, 180)),
+        ({"test_max_angle": 0}, (180, 180, 0)),
+        ({"max_angle": 30, "rotate": "on_the_fly", "test_max_angle": 90}, (0, 30, 90)),
+    ],
+)
+def test_each_split_is_rotated_within_its_largest_angle(make_data, options, angles):
+    upright, data = make_data(max_angle=0), make_data(**options)
+    assert data.equivariance_error == 1 - options.get("max_angle", 180) / 180
+    for split, max_angle in zip(SPLITS, angles):
+        images = all_of(upright, split)[0]
+        expected = rotate_images(images, fixed_angles(split, len(images), max_angle))
+        torch.testing.assert_close(all_of(data, split)[0], expected, atol=1e-5, rtol=0)
+
+
+def test_a_digit_keeps_its_angle_in_every_subset(make_data, bundled):
+    whole, labels = all_of(bundled, "train")
+    images, own_labels = all_of(make_data(num_train=20), "train")
+    distances = torch.cdist(images.flatten(1), whole.flatten(1)).min(1)
+    assert distances.values.max() < 1e-2
+    assert torch.equal(labels[distances.indices], own_labels)
+    assert own_labels.bincount().tolist() == [2] * 10
 
 
 def test_normalisation_comes_from_the_training_images_alone(bundled):
@@ -77,8 +104,8 @@ def test_mnist_keeps_its_test_split(idx_files, make_data):
     name, data_dir, arrays = idx_files
     pixels = torch.from_numpy(arrays["t10k"][0])[:, None] / 255
     turned = rotate_images(pixels, fixed_angles("test", 6))
-    for rotate, expected in (("none", pixels), ("once", turned)):
-        images, labels = all_of(make_data(data_dir, source=name, rotate=rotate), "test")
+    for max_angle, expected in ((0, pixels), (180, turned)):
+        images, labels = all_of(make_data(data_dir, source=name, max_angle=max_angle), "test")
         torch.testing.assert_close(images, expected, atol=1e-5, rtol=0)
         assert labels.tolist() == arrays["t10k"][1].tolist()
 
@@ -97,11 +124,19 @@ def test_the_config_builds_the_data_module(tmp_path, pytestconfig):
     ("options", "message"),
     [
         ({"source": "cifar"}, "`source` must be one of bundled, rotmnist, .*'cifar'"),
-        ({"rotate": "twice"}, "`rotate` must be one of once, on_the_fly.*'twice'"),
+        ({"rotate": "twice"}, "`rotate` must be one of once, on_the_fly; got 'twice'"),
+        ({"num_train": 25}, "`num_train` must be null or a multiple of 10 up to 3500 .*got 25"),
+        ({"num_train": 3510}, "up to 3500 with data.source=bundled; got 3510. Use data.num_train"),
+        ({"num_train": True}, "`num_train` must be an integer of at least 1"),
+        ({"max_angle": 181}, "`max_angle` must be a number from 0 to 180; got 181. Use data.max_"),
+        ({"test_max_angle": -1}, "`test_max_angle` must be a number from 0 to 180; got -1"),
+        ({"max_angle": 90, "augment": True}, "=90: fixed angles and .*Use data.rotate=on_the_fly"),
         ({"augment": 1}, "`augment` must be true or false; got 1"),
         ({"mirrors": ["a"]}, "`mirrors` must be null, or with data.source=rotmnist"),
         ({"source": "rotmnist", "mirrors": "a"}, "`mirrors` must be null.*list.*'a'"),
-        ({"source": "rotmnist", "rotate": "none"}, "must be once .*got none. Use data.augment="),
+        ({**PUBLISHED, "rotate": "on_the_fly"}, "must be once .*got on_the_fly. Use data.augment="),
+        ({**PUBLISHED, "max_angle": 0}, "`max_angle` must be 180 .*got 0. .*data.source=mnist12k"),
+        ({**PUBLISHED, "test_max_angle": 90}, "`test_max_angle` must be 180 with .*got 90"),
     ],
 )
 def test_wrong_options_are_refused(tmp_path, options, message):
@@ -109,13 +144,16 @@ def test_wrong_options_are_refused(tmp_path, options, message):
         RotatedMNISTDataModule(tmp_path, **options)
 
 
-def test_augmentation_rotates_before_normalising(make_data):
-    data = make_data(augment=True)
+@pytest.mark.parametrize(
+    ("options", "most"), [({"augment": True}, 180), ({"rotate": "on_the_fly", "max_angle": 20}, 20)]
+)
+def test_augmentation_rotates_before_normalising(make_data, options, most):
+    data = make_data(**options)
     images = dataset_of(data, "val").images[:4]
     augmented = data.augmented(images, epoch=0)
     pixels, turned = (x * data.std + data.mean for x in (images, augmented))
     assert turned[:, 0, 0, 0].abs().max() < 1e-5  # what turns into view is black
-    circle = torch.arange(0, 2 * math.pi, 0.01)
+    circle = torch.arange(-most, most, 0.6).deg2rad()
     candidates = torch.stack([rotate_images(pixels, angle.expand(4)) for angle in circle])
     distances = (candidates - turned).abs().amax((-3, -2, -1))
     assert distances.amin(0).max() < 0.1

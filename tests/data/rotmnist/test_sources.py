@@ -10,7 +10,7 @@ from torchvision import datasets
 
 from src.data.rotmnist import sources
 from src.data.rotmnist.sources import ARCHIVE, SOURCES
-from tests.data.conftest import KINDS
+from tests.data.conftest import KINDS, use_sizes
 
 
 def read(name, data_dir, mirrors=None):
@@ -41,9 +41,14 @@ def test_a_bundled_table_that_is_another_one_is_to_be_reinstalled(tmp_path, monk
 
 
 def test_sizes_are_those_of_the_published_sets():
-    sizes = [(*source.sizes.values(), source.rotated) for source in SOURCES.values()]
-    mnist = (55_000, 5_000, 10_000, False)
-    assert sizes == [(3_500, 500, 1_000, False), (10_000, 2_000, 50_000, True), mnist, mnist]
+    sizes = {n: (*source.sizes.values(), source.rotated) for n, source in SOURCES.items()}
+    assert sizes == {
+        "bundled": (3_500, 500, 1_000, False),
+        "rotmnist": (10_000, 2_000, 50_000, True),
+        "mnist12k": (10_000, 2_000, 50_000, False),
+        "mnist": (55_000, 5_000, 10_000, False),
+        "fashion_mnist": (55_000, 5_000, 10_000, False),
+    }
 
 
 def test_rotated_mnist_keeps_the_order_of_rows_and_pixels(archive, serve, tmp_path, capfd):
@@ -115,6 +120,20 @@ def test_idx_files_of_ones_own_are_used_offline(
     np.testing.assert_array_equal(splits["test"].images, arrays["t10k"][0])
     np.testing.assert_array_equal(splits["test"].labels, arrays["t10k"][1])
     assert rows_of(splits["train"], splits["val"]) == rows_of(arrays["train"])
+
+
+@pytest.mark.parametrize("idx_files", ["mnist"], indirect=True)
+def test_mnist12k_draws_every_split_from_both_files_and_no_image_twice(idx_files, monkeypatch):
+    _, data_dir, arrays = idx_files
+    use_sizes(monkeypatch, "mnist12k", {"train": 10, "val": 4, "test": 12})
+    splits = read("mnist12k", data_dir)
+    files = [rows_of(arrays[prefix]) for prefix in ("train", "t10k")]
+    assert [len(rows_of(digits)) for digits in splits.values()] == [10, 4, 12]
+    assert len(rows_of(*splits.values())) == 26
+    assert rows_of(*splits.values()) < set.union(*files)
+    assert all(rows_of(splits["test"]) & rows for rows in files)
+    torch.manual_seed(1)
+    assert rows_of(read("mnist12k", data_dir)["val"]) == rows_of(splits["val"])
 
 
 def test_missing_idx_files_are_downloaded_beside_those_that_are_there(

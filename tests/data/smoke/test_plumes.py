@@ -9,11 +9,14 @@ from src.data.smoke.plumes import (
     level_plumes,
     rotation_plumes,
     scale_plumes,
+    strength_plumes,
     translation_plumes,
 )
 from src.models.components.gcnn.actions import transform_image
 
 LEVEL = {"inflow": (32, 5), "radius": 5, "buoyancy": 0.005, "resolution": 64}
+STRENGTHS = {**LEVEL, "buoyancy": 0.0775, "strengths": {"train": [0.5, 1.0], "val": [2.0]}}
+STRENGTHS |= {"offsets": [-6, 0, 6]}
 ROTATION = {**LEVEL, "buoyancy": (0.01, 0.01, 0.011, 0.01)}
 PLUME = Plume((32, 5), 0, (32, 5), 5, (0.0, 0.1))
 
@@ -52,6 +55,23 @@ def test_level_plumes_are_those_published(level):
     assert [p.buoyancy for p in plumes] == [pytest.approx(pair) for pair in expected]
 
 
+@pytest.mark.parametrize("level", [0, 4, 9])
+def test_strengths_differ_between_the_sides_in_proportion_as_the_levels(level):
+    """At level 9 and strength 1 they are the level's own; the mean is the same at every level."""
+    plumes = strength_plumes(level, **STRENGTHS)
+    expected = [(k, o, s) for k in (0.5, 1.0, 2.0) for o in (-6, 0, 6) for s in range(4)]
+    assert [plume.task for plume in plumes] == expected
+    published = level_plumes(level, **{**LEVEL, "buoyancy": 0.0775 / (2 + 1.5 * level)})
+    for plume in plumes:
+        strength, offset, side = plume.task
+        own = published[side]
+        assert plume.buoyancy == pytest.approx([strength * b for b in own.buoyancy])
+        along = [(offset, 0), (0, offset), (-offset, 0), (0, -offset)][side]
+        assert plume.inflow == tuple(a + b for a, b in zip(own.inflow, along))
+    mean = sum(math.hypot(*plume.buoyancy) for plume in plumes) / len(plumes)
+    assert mean == pytest.approx(0.0775 * 3.5 / 3)
+
+
 def test_side_is_turned_against_the_sense_of_the_group_element_on_pictures():
     cells = torch.arange(16) + 0.5
     plumes = level_plumes(0, inflow=(6, 3), radius=2.5, buoyancy=0.1, resolution=16)
@@ -74,6 +94,7 @@ def test_side_is_turned_against_the_sense_of_the_group_element_on_pictures():
         (level_plumes, -1, LEVEL, "`level` must be an integer of at least 0; got -1"),
         (level_plumes, 2.0, LEVEL, "`level` must be an integer of at least 0; got 2.0"),
         (level_plumes, 10, LEVEL, "`level` must be at most 9; got 10. Use data.level=4"),
+        (strength_plumes, 10, STRENGTHS, "`level` must be at most 9; got 10. Use data.level=4"),
     ],
 )
 def test_plumes_and_lists_say_what_is_wrong(make, arguments, options, message):

@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 import torch
 
-from src.data.smoke.plumes import rotation_plumes, translation_plumes
+from src.data.smoke.plumes import rotation_plumes, strength_plumes, translation_plumes
 from src.data.smoke.simulation import LAYOUTS
 from src.data.smoke.symmetry import data_equivariance_error, turn_back, turned_plumes
 from src.models.components.gcnn.actions import transform_vector_field
@@ -58,10 +58,14 @@ def test_the_error_is_the_mean_of_the_three_other_sides():
     assert data_equivariance_error(pictures, "centered") > 0.1
 
 
-def test_sets_of_one_plume_turned_to_four_sides():
+def test_sets_of_plumes_turned_to_four_sides():
     plumes = tiny_plumes()
-    assert turned_plumes(plumes) == [0, 1, 2, 3]
-    assert turned_plumes([plumes[i] for i in (2, 0, 3, 1)]) == [1, 3, 0, 2]
+    assert turned_plumes(plumes) == [[0, 1, 2, 3]]
+    assert turned_plumes([plumes[i] for i in (2, 0, 3, 1)]) == [[1, 3, 0, 2]]
+    box = {"inflow": (8, 3), "radius": 2, "buoyancy": 0.1, "resolution": 16}
+    many = strength_plumes(3, strengths={"train": [1], "val": [2]}, offsets=[0, 1], **box)
+    assert turned_plumes(many) == [[4 * i, 4 * i + 1, 4 * i + 2, 4 * i + 3] for i in range(4)]
+    assert turned_plumes(many[:-1]) is None
     other_task, sizes = dataclasses.replace(plumes[0], task=(2, 0)), {"radius": 2, "resolution": 16}
     others = [plumes[:3], [*plumes[:3], plumes[0]], [other_task, *plumes[1:]]]
     others.append(rotation_plumes(4, inflow=(8, 3), buoyancy=[0.1] * 4, **sizes))

@@ -18,6 +18,7 @@ from src.models.components.forecasters import (
 )
 from src.models.components.gcnn.caching import ExpandedConv
 from src.models.components.gcnn.relaxation import set_relaxation
+from src.models.components.unets import RelaxedGroupUNetForecaster
 
 SMALL = {"hidden_channels": [2, 3, 2], "num_layers": 3, "pool_after": [2], "num_classes": 4}
 FORECASTER = {"hidden_channels": 2, "num_layers": 3, "num_inputs": 1, "norm": "batch"}
@@ -111,6 +112,7 @@ def ordinary():
         partial(CNN, in_channels=2, norm="group", **SMALL),
         partial(RelaxedGCNNForecaster, group_biases=True, **FORECASTER),
         partial(RelaxedSteerableForecaster, **FORECASTER),
+        partial(RelaxedGroupUNetForecaster, num_inputs=1, hidden_channels=2, norm="batch"),
         partial(RelaxedTranslationForecaster, grid_size=(9, 14), **FORECASTER),
         partial(gcnn.VectorReadout, 2, 1, 3, "c4"),
         Skips,

@@ -1,5 +1,6 @@
-"""All networks that forecast velocity fields, those of e2forecasters.py too."""
+"""All networks that forecast velocity fields, those of e2forecasters.py and unets.py too."""
 
+import logging
 from functools import partial
 
 import pytest
@@ -9,6 +10,7 @@ from torch import nn
 
 from src.measures import equivariance_error, equivariance_errors
 from src.models.components.e2forecasters import E2CNNForecaster, RelaxedSteerableForecaster
+from src.models.components.first_guess import RESIDUALS, FirstGuess
 from src.models.components.forecasters import (
     CNNForecaster,
     GCNNForecaster,
@@ -17,20 +19,28 @@ from src.models.components.forecasters import (
 )
 from src.models.components.gcnn import GroupBatchNorm, ImageBatchNorm, SampleNorm
 from src.models.components.gcnn.norm import NORMS
+from src.models.components.unets import (
+    GroupUNetForecaster,
+    RelaxedGroupUNetForecaster,
+    UNetForecaster,
+)
 from src.models.components.widths import count_parameters
 from tests.helpers.equivariance import assert_equivariant
 
-STRICT = {"gcnn": GCNNForecaster, "e2cnn": E2CNNForecaster}
+STRICT = {"gcnn": GCNNForecaster, "e2cnn": E2CNNForecaster, "gunet": GroupUNetForecaster}
 RELAXED = {
     "rgcnn": RelaxedGCNNForecaster,
     "rgcnn, biases": partial(RelaxedGCNNForecaster, group_biases=True),
     "rsteer": RelaxedSteerableForecaster,
+    "rgunet": RelaxedGroupUNetForecaster,
 }
 PLAIN = {
     "cnn": CNNForecaster,
+    "unet": UNetForecaster,
     "rtrans": partial(RelaxedTranslationForecaster, grid_size=(10, 10)),
 }
 NETWORKS = {**PLAIN, **STRICT, **RELAXED}
+U_SHAPED = ("unet", "gunet", "rgunet")  # 3 levels by default, of one width at the first
 every_network = pytest.mark.parametrize("name", NETWORKS)
 every_norm = pytest.mark.parametrize("norm", NORMS)
 VECTORS = {"input": "vector", "output": "vector"}
@@ -50,56 +60,65 @@ def frames(num=3, num_inputs=2, size=10, dtype=torch.float32, seed=0):
 @every_norm
 @every_network
 def test_shapes_gradients_and_norms(name, norm):
-    net, x = make(name, num_layers=4, norm=norm, hidden_channels=[2, 5, 4]), frames()
+    if name in U_SHAPED:
+        net, widths = make(name, num_levels=3, norm=norm, hidden_channels=2), "2244884422"
+    else:
+        net, widths = make(name, num_layers=4, norm=norm, hidden_channels=[2, 5, 4]), "254"
+    x = frames()
     y = net(x)
-    assert [block[0].out_channels for block in net.blocks] == [2, 5, 4]
+    assert [block[0].out_channels for block in net.blocks] == [int(width) for width in widths]
     assert y.shape == (3, 2, 10, 10)
     assert torch.equal(x, frames()), "the input is not written to"
     kinds = [type(module) for module in net.modules()]
     batch_norm = ImageBatchNorm if name in PLAIN else GroupBatchNorm
     kind = {"batch": batch_norm, "group": SampleNorm, "none": nn.Identity}[norm]
-    assert kinds.count(kind) == kinds.count(nn.SiLU) == 3
+    assert kinds.count(kind) == kinds.count(nn.SiLU) == len(widths)
     F.mse_loss(y, frames(num_inputs=1, seed=5)).backward()
     smallest = min(p.grad.abs().max() for p in net.parameters())
-    assert smallest > 1e-8, "gradients reach all parameters"
+    assert smallest > 1e-10, "gradients reach all parameters"
 
 
 @every_network
 @torch.no_grad()
-def test_is_not_linear_and_adds_a_tenth_of_the_readout_to_the_last_frame(name):
+def test_is_not_linear_and_adds_a_tenth_of_the_readout_to_the_first_guess(name):
     """f(x + y) - f(0) differs from f(x) - f(0) + f(y) - f(0): not even affine."""
     net, x, y = make(name), frames(seed=1), frames(seed=2)
     at_zero = net(torch.zeros_like(x))
     together, apart = net(x + y) - at_zero, net(x) + net(y) - 2 * at_zero
     assert (together - apart).norm() > 1e-2 * (together - (x + y)[:, -2:]).norm()
-    torch.testing.assert_close(net(x), x[:, -2:] + 0.1 * make(name, residual=False)(x))
+    change = 0.1 * make(name, residual="none")(x)
+    torch.testing.assert_close(net(x), x[:, -2:] + change)
+    going_on = make(name, residual="linear", slope=0.8)(x)
+    torch.testing.assert_close(going_on, 1.8 * x[:, 2:] - 0.8 * x[:, :2] + change)
 
 
 @pytest.mark.parametrize("group", ["c4", "d4", "c8"])
 @pytest.mark.parametrize("name", [*STRICT, *RELAXED])
 def test_vectors_turn_with_the_frames_at_the_start(name, group):
-    for norm, residual in (("none", True), ("batch", False), ("group", False)):
-        net = make(name, group=group, norm=norm, residual=residual).eval()
+    for norm, residual in (("none", "linear"), ("batch", "none"), ("group", "none")):
+        net = make(name, group=group, norm=norm, residual=residual, learn_slope=True).eval()
         assert_equivariant(net, frames(), group, "vector", "vector")
-    assert_equivariant(net.double(), frames(dtype=torch.float64), group, "vector", "vector")
+    for size in (8, 11):  # U-Nets pool with and without a rest
+        x = frames(size=size, dtype=torch.float64)
+        assert_equivariant(net.double(), x, group, "vector", "vector")
 
 
 @every_network
 @torch.no_grad()
 def test_only_relaxed_and_plain_networks_can_leave_the_symmetry(name):
-    net = make(name, residual=False)
+    net = make(name, residual="none")
     for parameter in net.parameters():
         parameter.add_(torch.randn_like(parameter), alpha=0.3)
     error = equivariance_error(net, [frames()], "c4", **VECTORS)
     assert (error < 1e-5) if name in STRICT else (error > 0.05)
 
 
-@pytest.mark.parametrize("name", PLAIN)
+@pytest.mark.parametrize("name", [name for name in PLAIN if name not in U_SHAPED])
 @torch.no_grad()
 def test_networks_without_a_group_are_equivariant_to_translation_alone(name):
     """An output within 3 pixels of a wall sees padding; a shift by (2, 1) brings 2 more in."""
     options = {"grid_size": (16, 16)} if name == "rtrans" else {}
-    net, x = make(name, num_layers=3, residual=False, **options), frames(size=16)
+    net, x = make(name, num_layers=3, residual="none", **options), frames(size=16)
     shifted, expected = net(x.roll((2, 1), (-2, -1))), net(x).roll((2, 1), (-2, -1))
     inside = (..., slice(5, -3), slice(4, -3))
     torch.testing.assert_close(shifted[inside], expected[inside], rtol=1e-4, atol=1e-5)
@@ -109,7 +128,7 @@ def test_networks_without_a_group_are_equivariant_to_translation_alone(name):
 @every_network
 def test_measures_see_every_block(name):
     """And a frame turned without its vectors gives another forecast."""
-    net = make(name, residual=False)
+    net = make(name, residual="none")
     errors = equivariance_errors(net, [frames()], "c4", **VECTORS)
     assert list(errors.per_layer) == [f"blocks.{n}" for n in range(len(net.blocks))]
     if name not in PLAIN:
@@ -132,11 +151,55 @@ def test_the_counted_number_of_parameters_is_the_real_one(monkeypatch, name, nor
     counted = []
 
     def resolve(hidden_channels, num_layers, num_parameters, count):
-        counted.append(count([3, 1, 4, 2]))
-        return [3, 1, 4, 2]
+        widths = [3, 1, 4, 2, 5, 2, 1, 3, 6, 2][:num_layers]
+        counted.append(count(widths))
+        return widths
 
     monkeypatch.setattr("src.models.components.forecasters.resolve_widths", resolve)
-    assert [count_parameters(make(name, num_inputs=3, norm=norm))] == counted
+    options = {"num_inputs": 3, "norm": norm, "residual": "linear", "learn_slope": True}
+    assert [count_parameters(make(name, **options))] == counted
+
+
+@pytest.mark.parametrize("residual", [*RESIDUALS, True, False])
+def test_the_first_guess(residual, caplog):
+    """And a slope is learned where there is one. Stored configs have true and false."""
+    with caplog.at_level(logging.WARNING):
+        guess = FirstGuess(residual, 2, slope=0.5, learn_slope=True)
+    assert caplog.messages == (
+        [f"`residual={residual}` is read as '{guess.residual}': it is a name now."]
+        if isinstance(residual, bool)
+        else []
+    )
+    x = frames()
+    past, last = x[:, :2], x[:, 2:]
+    expected = {"none": 0 * last, "last": last, "linear": 1.5 * last - 0.5 * past}
+    names = {True: "last", False: "none"} | {name: name for name in RESIDUALS}
+    torch.testing.assert_close(guess(x), expected[names[residual]])
+    assert [name for name, _ in guess.named_parameters()] == ["slope"] * (residual == "linear")
+
+
+@pytest.mark.parametrize("name", U_SHAPED)
+@torch.no_grad()
+def test_u_nets_against_the_obvious_one(name):
+    """Three levels, each written out: by pixels, and elements as channels."""
+    net, x = make(name, residual="none").double(), frames(size=12, dtype=torch.float64)
+
+    def pool(x):
+        return torch.stack([x[..., i::2, j::2] for i in (0, 1) for j in (0, 1)]).amax(0)
+
+    def up(x):
+        flat = x.flatten(1, -3)
+        return F.interpolate(flat, scale_factor=2, mode="bilinear").unflatten(1, x.shape[1:-2])
+
+    down_1, down_2, bottom, up_2, up_1 = (
+        lambda x, first=first, second=second: second(first(x))
+        for first, second in zip(net.blocks[::2], net.blocks[1::2])
+    )
+    one = down_1(x)
+    two = down_2(pool(one))
+    x = up_2(torch.cat((two, up(bottom(pool(two)))), 1))
+    expected = net.readout(up_1(torch.cat((one, up(x)), 1)))
+    torch.testing.assert_close(net(frames(size=12, dtype=torch.float64)), expected)
 
 
 @pytest.mark.parametrize(
@@ -146,6 +209,10 @@ def test_the_counted_number_of_parameters_is_the_real_one(monkeypatch, name, nor
         ("rtrans", {"num_layers": 2}, "`num_layers` must be an integer of at least 3; got 2"),
         ("rgcnn", {"norm": "instance"}, "`norm` must be one of batch, group, none; got 'instance'"),
         ("rsteer", {"num_parameters": 50}, "must be met within 3%; widths .* Ask for more"),
+        ("unet", {"num_levels": 0}, "`num_levels` must be an integer of at least 1; got 0"),
+        ("cnn", {"num_inputs": 1, "residual": "linear"}, "one of none, last with one input fr.*2"),
+        ("cnn", {"residual": "first"}, "`residual` must be one of none, last, linear; got 'first'"),
+        ("cnn", {"slope": None}, "`slope` must be a finite number; got None. Use 1.0"),
         ("cnn", {"num_inputs": 0}, "`num_inputs` must be an integer of at least 1; got 0"),
         ("gcnn", {"hidden_channels": [4] * 5}, "one per hidden layer; got 5 for 4. Give 4"),
         ("gcnn", {"group": "so2"}, "`group` must be 'cN'"),
