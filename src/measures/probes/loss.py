@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from src.measures.density import spectral_density
-from src.measures.directions import random_directions
+from src.measures.directions import norm, random_directions
 from src.measures.hessian import hessian_operator
 from src.measures.krylov import NotFiniteError
 from src.measures.sharpness import (
@@ -22,7 +22,7 @@ from src.measures.sharpness import (
 )
 from src.measures.spectrum import extreme_eigenvalues
 from src.measures.subject import Reading, Subject
-from src.measures.trace import Trace, trace
+from src.measures.trace import Estimate, Trace, trace
 from src.models.components.rollout import Rollout
 
 log = logging.getLogger(__name__)
@@ -61,7 +61,11 @@ def sharpness(
             operator = hessian_operator(objective, progress=bar.update)
             limits = {"max_products": max_products, "seed": seed}
             for scale, of_scale in steps.items():
-                traces[scale] = expected_from_curvature(operator, of_scale, **limits)
+                if scale == "relative" and "absolute" in traces:  # the same steps, ||w|| times
+                    squared = norm(objective.weights()) ** 2
+                    traces[scale] = Estimate(*(squared * part for part in traces["absolute"]))
+                else:
+                    traces[scale] = expected_from_curvature(operator, of_scale, **limits)
     for scale, of_scale in scales.items():
         generator = torch.Generator().manual_seed(seed)
         directions = random_directions(objective.weights(), num_directions, generator)
