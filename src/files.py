@@ -28,6 +28,8 @@ BEST, LAST = "best.ckpt", "last.ckpt"
 PATH_FOLDER = "path"  # weights kept along training
 MEASURES_JSON, MEASURES_CSV = "measures.json", "measures.csv"  # of checkpoints
 MEASURES = "measures"  # folder of their pictures
+# What a run has written before it trains or measures anything, and of one that was refused then:
+WITHOUT_RESULTS = (RUN_CONFIG, OVERRIDES_FILE, ENVIRONMENT_FILE, SUMMARY_FILE)
 
 # In the directory of a sweep:
 SWEEP_FILE = "sweep.json"

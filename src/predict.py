@@ -34,7 +34,7 @@ def main(config: DictConfig) -> None:
         load_weights(model, run.checkpoint, run.config.ckpt_path)
         origin = OmegaConf.to_container(OmegaConf.masked_copy(run.config, ORIGIN))
         callbacks = [PredictionFile(run.config.out, origin)]
-        if model.output_kind == "vector":
+        if model.output_kind != "invariant":
             callbacks.append(ForecastPictures())
         options = {"logger": False, "enable_checkpointing": False, "callbacks": callbacks}
         trainer = build(run.config, "trainer", **options)

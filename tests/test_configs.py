@@ -138,6 +138,22 @@ def test_experiments_on_smoke_fit_together(experiment):
     assert config.callbacks.checkpoint.mode == module.monitor_mode == "min"
 
 
+SIZED = [name for name in smoke(options("model")) if not name.endswith("_paper")]
+
+
+@pytest.mark.parametrize("model", SIZED)
+def test_models_follow_the_density_of_the_data(model):
+    chosen = ("data=smoke_strengths", f"model={model}")
+    config = composed("train", *chosen, "data.density=true")
+    data, module = build(config, "data"), build(config, "model")
+    module.check_data(data)
+    assert (module.input_kind, data.image_shape[0]) == ("vector+scalar", 3)
+    other = build(composed("train", *chosen), "model")
+    assert (other.input_kind, "density_scale" in other.state_dict()) == ("vector", False)
+    with pytest.raises(ValueError, match=r"inputs .*6, 32, 32.*Leave out .*model\.net\.density"):
+        other.check_data(data)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("model", smoke(options("model")))
 def test_models_that_forecast(short_run, model):
@@ -201,11 +217,13 @@ def test_debugging(run_entry_point, tmp_path_factory, debug):
 
 @pytest.mark.parametrize("search", options("hparams_search"))
 def test_searches_vary_values_that_exist(search):
-    config = composed("train", f"hparams_search={search}", with_hydra=True)
+    task = {"forecasting": "smoke"}.get(search, "rotmnist")
+    chosen = (f"experiment=rgcnn_{task}", f"hparams_search={search}")
+    config = composed("train", *chosen, with_hydra=True)
     assert config.hydra.mode.name == "MULTIRUN"
     for key in config.hydra.sweeper.params:
         assert OmegaConf.select(config, key, default="missing") != "missing"
-    config = composed("search", f"hparams_search={search}", with_hydra=True)
+    config = composed("search", *chosen, with_hydra=True)
     assert config.hydra.mode.name == "RUN"
     plain = OmegaConf.to_container(config)
     assert read_space(plain["search"]["space"], plain, groups={"model"})

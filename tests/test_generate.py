@@ -23,8 +23,8 @@ def test_every_set_can_be_generated_and_one_that_is_there_is_found(
     run = run_entry_point(*typed)
     summary, path = run.summary, Path(run.summary["file"])
     stored = StoredSet.open(path)
-    assert [*summary["shape"][:1], 22, 2, 16, 16] == list(stored.velocities.shape)
-    expected = ("finished", stored.versions, list(stored.velocities.shape), [])
+    assert [*summary["shape"][:1], 22, 2, 16, 16] == list(stored.frames.shape)
+    expected = ("finished", stored.versions, list(stored.frames.shape), [])
     assert tuple(summary[n] for n in ("status", "versions", "shape", "pictures")) == expected
     if name != "level":
         assert summary["equivariance_error"] is None

@@ -89,8 +89,8 @@ class ForecastPictures(Callback):
         windows = torch.cat(fixed_subset(trainer, "test", self.num_windows))
         windows = trainer.precision_plugin.convert_input(windows)
         with evaluation_mode(pl_module):
-            forecast = pl_module.forecast(windows)
-        truth = windows[:, -forecast.shape[1] :]
+            forecast = pl_module.forecast(windows)[:, :, :2]
+        truth = windows[:, -forecast.shape[1] :, :2]
         # [windows, 3, T, 2, H, W]
         fields = torch.stack([truth, forecast, forecast - truth], 1).float().cpu().numpy()
         limit = float(np.hypot(fields[:, 0, :, 0], fields[:, 0, :, 1]).max())

@@ -24,8 +24,8 @@ class PredictionFile(Callback):
     It holds ``<set>/<name>`` for each set, by the split or by ``test_names`` of data that have
     several, such as ``test/logits`` [N, classes] and
     ``test/labels`` [N], or ``future/forecast`` and ``future/truth`` [N, T, 2, H, W] with the
-    frames ``future/known`` [N, n, 2, H, W] before them, in cells per time unit; and ``metadata``,
-    JSON. All samples are kept in memory until the file is written.
+    frames ``future/known`` [N, n, 2, H, W] before them, in cells per time unit, or with the density
+    as a third channel; and ``metadata``, JSON. All samples are kept in memory until it is written.
 
     Args:
         path: file to write; it replaces an older one.

@@ -1,6 +1,7 @@
 """The action of group elements on inputs, outputs and feature maps of a network."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Literal, get_args
 
 from torch import Tensor, nn
@@ -14,14 +15,15 @@ from src.models.components.gcnn.actions import (
 from src.models.components.gcnn.groups import Group, make_group
 
 Batch = Tensor | Sequence[Tensor]
-Output = Literal["invariant", "scalar", "vector", "regular"]
-Input = Literal["scalar", "vector"]
+Output = Literal["invariant", "scalar", "vector", "vector+scalar", "regular"]
+Input = Literal["scalar", "vector", "vector+scalar"]
 Elements = Literal["all", "exact"]
 
 _FIXES = {
     "invariant": "Let the network return one output per sample.",
     "scalar": "Give a list of batches; outputs without height and width are 'invariant'.",
     "vector": "Give two channels per vector, or measure them as 'scalar'.",
+    "vector+scalar": "Give three channels for each vector and scalar, or measure them as 'scalar'.",
     "regular": "Measure with the network's own group; only 'scalar' and 'vector' fields turn "
     "under any other.",
 }
@@ -57,6 +59,7 @@ def check_shape(kind: str, x: Tensor, what: str, order: int | None = None) -> No
         "invariant": ("[B, ...]", x.ndim >= 1),
         "scalar": ("[B, C, H, W]", x.ndim == 4 or (x.ndim == 5 and x.shape[2] == 1)),
         "vector": ("[B, 2 C, H, W]", x.ndim == 4 and x.shape[1] % 2 == 0),
+        "vector+scalar": ("[B, 3 C, H, W]", x.ndim == 4 and x.shape[1] % 3 == 0),
         "regular": (
             f"[B, C, {order or '|G|'}, H, W]",
             x.ndim == 5 and order in (None, x.shape[2]),
@@ -87,6 +90,7 @@ def act(kind: str, x: Tensor, g: int, group: Group, interpolation: str) -> Tenso
     functions: dict[str, Callable[..., Tensor]] = {
         "scalar": transform_image,
         "vector": transform_vector_field,
+        "vector+scalar": partial(transform_vector_field, field_type="vector+scalar"),
         "regular": transform_feature_map,
     }
     return functions[kind](x, group, g, interpolation=interpolation)

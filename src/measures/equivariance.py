@@ -79,9 +79,10 @@ def equivariance_errors(
         batches: tensors, or tuples (images, label, ...), on the model's device; at least one.
         group: a group of order 2 or more, or its name.
         output: how outputs transform: ``"invariant"`` (not at all: logits), ``"scalar"``
-            (fields [B, C, H, W]), ``"vector"`` (fields [B, 2C, H, W], components turn too) or
-            ``"regular"`` (group feature maps [B, C, |G|, H, W]).
-        input: how inputs transform, ``"scalar"`` or ``"vector"``.
+            (fields [B, C, H, W]), ``"vector"`` (fields [B, 2C, H, W], components turn too),
+            ``"vector+scalar"`` ([B, 3C, H, W], with a scalar behind each vector) or ``"regular"``
+            (group feature maps [B, C, |G|, H, W]).
+        input: how inputs transform, ``"scalar"``, ``"vector"`` or ``"vector+scalar"``.
         interpolation: for elements that do not map the pixel grid to itself.
         elements: ``"all"``, or ``"exact"``: only elements that map the pixel grid to itself.
         per_layer: whether to measure the blocks too, in the same forward passes.

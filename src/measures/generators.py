@@ -15,6 +15,7 @@ from src.models.components.gcnn.groups import Group, make_group
 Transformation = Literal["rotation", "translation_x", "translation_y"]
 
 SMALLEST_GRID = 3  # a pixel with both neighbours
+VECTOR_FIBRES = {"vector": 2, "vector+scalar": 3}  # numbers at a pixel
 
 
 def rotate_plane(x: Tensor) -> Tensor:
@@ -36,13 +37,15 @@ def rotate_plane(x: Tensor) -> Tensor:
     return columns * _central_difference(x, -2) - rows[:, None] * _central_difference(x, -1)
 
 
-def rotate_vectors(v: Tensor) -> Tensor:
+def rotate_vectors(v: Tensor, fibre: int = 2) -> Tensor:
     """Turn the vectors of a field [B, 2 C, H, W] in place, at unit speed: (v1, -v0).
 
-    Component 0 points along increasing column index, component 1 along increasing row index.
+    Component 0 points along increasing column index, component 1 along increasing row index. In a
+    field [B, 3 C, H, W], with ``fibre`` 3, a scalar that stays as it is follows each vector.
     """
-    along_columns, along_rows = v.unflatten(1, (-1, 2)).unbind(2)
-    return torch.stack([along_rows, -along_columns], 2).flatten(1, 2)
+    along_columns, along_rows, *scalars = v.unflatten(1, (-1, fibre)).unbind(2)
+    still = map(torch.zeros_like, scalars)
+    return torch.stack([along_rows, -along_columns, *still], 2).flatten(1, 2)
 
 
 def rotate_group_axis(x: Tensor, group: str | Group) -> Tensor:
@@ -96,8 +99,8 @@ class InfinitesimalAction:
             axis = -1 if self.transformation == "translation_x" else -2
             return -_central_difference(x, axis) * (x.shape[axis] / self.grid[axis])
         moved = rotate_plane(x)
-        if kind == "vector":
-            return moved + rotate_vectors(x)
+        if kind in VECTOR_FIBRES:
+            return moved + rotate_vectors(x, VECTOR_FIBRES[kind])
         return moved + rotate_group_axis(x, self.group) if kind == "regular" else moved
 
     def check(self, kind: str, x: Tensor, what: str) -> None:

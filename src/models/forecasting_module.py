@@ -37,7 +37,11 @@ class ForecastingModule(BaseModule):
     multiplied. When training starts it is set to the data module's ``velocity_scale`` (the root
     mean square of the training frames); checkpoints keep it.
 
-    Batches are windows ``[B, T, 2, H, W]`` in cells per time unit; T - n frames are forecast.
+    Batches are windows ``[B, T, 2, H, W]`` in cells per time unit; T - n frames are forecast. Where
+    the network's ``field_type`` is ``"vector+scalar"`` frames have a third channel, the density of
+    the smoke, with the scale ``density_scale``. It is forecast too and part of the losses; all
+    scores are of the velocity alone, so that they compare with those of networks without it.
+
     Logged per epoch, every sample counting the same also where batches differ in size:
 
     - ``train/loss`` (L) and ``train/mse`` or ``train/relative``, its first term, both while the
@@ -49,7 +53,8 @@ class ForecastingModule(BaseModule):
       ``test/domain/rmse``. RMSE, energy and divergence are in cells and time units.
 
     Args:
-        net: maps [B, 2 n, H, W], channels ordered (time, component), to [B, 2, H, W].
+        net: maps [B, 2 n, H, W], channels ordered (time, component), to [B, 2, H, W]; 3 for 2
+            with the density.
         num_inputs: n, as in the data module.
         teacher_forcing: whether the network gets the true frames, not its own, in training.
         loss: ``"mse"`` or ``"relative"``, the first term of L.
@@ -61,8 +66,6 @@ class ForecastingModule(BaseModule):
     Reference: Wang, Walters, Yu, Approximately equivariant networks for imperfectly symmetric
     dynamics, ICML 2022.
     """
-
-    input_kind, output_kind = "vector", "vector"  # how a group acts on them
 
     def __init__(
         self,
@@ -82,13 +85,17 @@ class ForecastingModule(BaseModule):
         check_choice("loss", loss, tuple(LOSSES))
         check_number("input_noise", input_noise, 0, fix="0.0 for none, e.g. 0.01")
         check_number("one_step_until", one_step_until, 0, 1, fix="0.0 to train all steps at once")
+        # how a group acts on frames and forecasts
+        self.input_kind = self.output_kind = getattr(net, "field_type", "vector")
         self.num_inputs = num_inputs
         self.teacher_forcing = teacher_forcing
         self.loss, self.data_loss = loss, LOSSES[loss]()
         self.input_noise, self.one_step_until = input_noise, one_step_until
         self._has_schedules |= one_step_until > 0
-        self.velocity_scale: Tensor
-        self.register_buffer("velocity_scale", torch.ones(()))
+        has_density = self.input_kind == "vector+scalar"
+        self.scales = ("velocity_scale", "density_scale") if has_density else ("velocity_scale",)
+        for name in self.scales:
+            self.register_buffer(name, torch.ones(()))
         names = ("val/rmse", "val/rmse_reestimated")
         self.errors = nn.ModuleDict({name: MeanSquaredError(squared=False) for name in names})
         self._scores: dict[str, ForecastScores] = {}
@@ -98,7 +105,8 @@ class ForecastingModule(BaseModule):
         shape = self.input_shape(datamodule)
         if shape is not None:
             outputs = datamodule.image_shape
-            check_shapes(self.net, shape, outputs, "model.num_inputs and model.net.grid_size")
+            keys = "model.num_inputs, model.net.grid_size and model.net.density"
+            check_shapes(self.net, shape, outputs, keys)
 
     def input_shape(self, datamodule: LightningDataModule) -> tuple[int, ...] | None:
         """Shape of the frames that one forecast is made from; None where the data do not say."""
@@ -119,23 +127,31 @@ class ForecastingModule(BaseModule):
                 "same number of frames."
             )
         if stage == "fit":
-            scale = getattr(datamodule, "velocity_scale", None)
-            if not isinstance(scale, int | float) or not 0 < scale < math.inf:
-                rule, fix = "the RMS of the training frames, above 0", "data=smoke_level"
-                raise ValueError(wrong("velocity_scale", rule, scale, fix))
-            self.velocity_scale.fill_(scale)
+            for name in self.scales:
+                scale = getattr(datamodule, name, None)
+                if not isinstance(scale, int | float) or not 0 < scale < math.inf:
+                    rule, fix = "the RMS of the training frames, above 0", "data=smoke_level"
+                    raise ValueError(wrong(name, rule, scale, fix))
+                getattr(self, name).fill_(scale)
+
+    @property
+    def scale(self) -> Tensor:
+        """What the channels of a frame are divided by: s, or [3, 1, 1] with the density."""
+        if len(self.scales) == 1:
+            return self.velocity_scale
+        return torch.stack([self.velocity_scale] * 2 + [self.density_scale])[:, None, None]
 
     def network_inputs(self, batch: Tensor) -> Tensor:
         """The first frames of windows, as the network gets them: ``[B, 2 num_inputs, H, W]``."""
         self._check_window(batch)
-        return (batch[:, : self.num_inputs] / self.velocity_scale).flatten(1, 2)
+        return (batch[:, : self.num_inputs] / self.scale).flatten(1, 2)
 
     def objective(self, batches: Sequence[Tensor]) -> Objective:
         """The first term of L on these windows, with the network's own forecasts as inputs."""
         data = []
         for window in batches:
             self._check_window(window)
-            frames = window / self.velocity_scale
+            frames = window / self.scale
             data.append((frames[:, : self.num_inputs], frames[:, self.num_inputs :]))
         horizon = data[0][1].shape[1] if data else 1
         return Objective(Rollout(self.net, horizon), self.data_loss, data)
@@ -143,13 +159,13 @@ class ForecastingModule(BaseModule):
     def forecast(self, window: Tensor) -> Tensor:
         """[B, T, 2, H, W] -> [B, T - num_inputs, 2, H, W], from the first frames alone."""
         self._check_window(window)
-        return self._roll_out(window / self.velocity_scale) * self.velocity_scale
+        return self._roll_out(window / self.scale) * self.scale
 
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         self._check_window(batch)
         if self.one_step_until > 0 and self._progress() < self.one_step_until:
             batch = batch[:, : self.num_inputs + 1]
-        frames = given = batch / self.velocity_scale
+        frames = given = batch / self.scale
         if self.input_noise > 0:  # of the global generator, which each epoch seeds
             given = frames + self.input_noise * torch.randn_like(frames)
         forecast = self._roll_out(given, teacher_forcing=self.teacher_forcing)
@@ -166,9 +182,10 @@ class ForecastingModule(BaseModule):
         """Log the scores of validation of windows, under their names with this suffix."""
         name = f"val/rmse{suffix}"
         forecast, truth = self.forecast(batch), batch[:, self.num_inputs :]
-        self.errors[name].update(forecast.detach().float(), truth.float().contiguous())
+        velocities = (v.detach()[:, :, :2].float().contiguous() for v in (forecast, truth))
+        self.errors[name].update(*velocities)
         self.log(name, self.errors[name], on_step=False, on_epoch=True, prog_bar=not suffix)
-        loss = self.data_loss(forecast / self.velocity_scale, truth / self.velocity_scale)
+        loss = self.data_loss(forecast / self.scale, truth / self.scale)
         self._log_mean(f"val/loss{suffix}", loss, len(batch))
 
     def on_test_epoch_start(self) -> None:
@@ -185,7 +202,7 @@ class ForecastingModule(BaseModule):
             self._scores[prefix] = ForecastScores().to(batch.device)
         forecast = self.forecast(batch).detach()
         known, truth = batch[:, : self.num_inputs], batch[:, self.num_inputs :]
-        self._scores[prefix].update(forecast, truth, known)
+        self._scores[prefix].update(*(frames[:, :, :2] for frames in (forecast, truth, known)))
         return {"forecast": forecast, "truth": truth, "known": known}
 
     def on_test_epoch_end(self) -> None:
@@ -194,16 +211,16 @@ class ForecastingModule(BaseModule):
             self.log_dict(values, sync_dist=True)
 
     def _roll_out(self, frames: Tensor, teacher_forcing: bool = False) -> Tensor:
-        """[B, T, 2, H, W] -> [B, T - num_inputs, 2, H, W], in units of the scale."""
+        """`forecast`, in units of the scale."""
         known, truth = frames.split((self.num_inputs, frames.shape[1] - self.num_inputs), 1)
 
         def step(inputs: Tensor) -> Tensor:
             output = self(inputs)
             if output.shape != truth[:, 0].shape:
                 raise ValueError(
-                    "the network must give the next velocity frame, [batch, 2, height, width] = "
-                    f"{list(truth[:, 0].shape)}; got {list(output.shape)}. Use a network of two "
-                    "output channels that keeps height and width."
+                    f"the network must give the next frame, [batch, {truth.shape[2]}, height, "
+                    f"width] = {list(truth[:, 0].shape)}; got {list(output.shape)}. Use a network "
+                    f"of {truth.shape[2]} output channels that keeps height and width."
                 )
             return output
 
@@ -211,11 +228,13 @@ class ForecastingModule(BaseModule):
             return roll_out(step, known, truth.shape[1], truth if teacher_forcing else None)
 
     def _check_window(self, window: Tensor) -> None:
-        if not isinstance(window, Tensor) or window.ndim != 5 or window.shape[2] != 2:
+        channels = len(self.scales) + 1
+        if not isinstance(window, Tensor) or window.ndim != 5 or window.shape[2] != channels:
             got = list(window.shape) if isinstance(window, Tensor) else type(window).__name__
             raise ValueError(
-                "a batch must be windows of velocity frames, [batch, time, 2, height, width]; got "
-                f"{got}. Use a data module that makes such windows, such as data=smoke_level."
+                f"a batch must be windows of velocity frames, [batch, time, {channels}, height, "
+                f"width]; got {got}. Use a data module that makes such windows, such as "
+                "data=smoke_level, and set model.net.density as data.density."
             )
         if window.shape[1] <= self.num_inputs:
             raise ValueError(

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pandas as pd
 
-from src.plots.style import COLORS, TICK_SIZE, network_color, new_figure, style_axes
+from src.plots.style import (
+    BASELINE_COLORS,
+    COLORS,
+    TICK_SIZE,
+    network_color,
+    new_figure,
+    style_axes,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,7 +26,9 @@ COLUMNS = 3
 MOST_NAMED = 16  # rows in a legend; of more it names the networks alone
 # From this ratio of largest to smallest on, an axis of metrics or of swept values is logarithmic.
 WIDE_RANGE, WIDE_SWEEP = 100.0, 10.0
-MOST_TICKS = 7  # at swept values
+MOST_TICKS, LEAST_GAP = 7, 0.08  # of labels at swept values, the gap as a part of the axis
+LEAST_SKILL = -1.0  # on an axis
+LONGEST_NAME = 36  # characters of a metric in a line beside an axis
 
 
 class Row(NamedTuple):
@@ -51,22 +60,26 @@ def plot_curves(
     *,
     swept: bool = False,
     share_y: bool = False,
+    columns: int = COLUMNS,
 ) -> "Figure":
     """Draw one panel per entry, with one legend for all of them.
 
     Seeds are thin lines where there is no band, and points where the positions were swept; of
     more than 16 rows only means are drawn. The vertical axis reaches as far as seeds and means do;
-    a band may leave it.
+    a band may leave it. Skill has a line at zero, and an axis that ends at -1, below which it does
+    not matter how much worse than knowing nothing a forecast is.
 
     Args:
-        panels: curves by title, one for each row of runs.
+        panels: curves, one for each row of runs, by the metric; what else a panel is of stands
+            after a comma, as in ``test/skill, level=4``.
         rows: whose curves they are.
         x_label: label of the horizontal axis.
         swept: whether positions are values of a swept key: the axis is logarithmic where they
             cover orders of magnitude.
         share_y: whether all panels have one vertical axis.
+        columns: panels beside one another.
     """
-    columns = min(len(panels), COLUMNS)
+    columns = min(len(panels), columns)
     lines = math.ceil(len(panels) / columns)
     width = 6.0 if len(panels) == 1 else 3.6 * columns
     size, shape = (width, 3.0 * lines + 0.4), {"rows": lines, "columns": columns}
@@ -79,14 +92,20 @@ def plot_curves(
         _draw_lines(axes, curves_of_rows, styles, swept, crowded)
     for axes, (title, curves_of_rows) in zip(all_axes.flat, panels.items()):
         _scale(axes, "y", _values(everything if share_y else curves_of_rows))
+        metric, _, rest = title.partition(", ")
         axes.set_ylim(axes.get_ylim())  # of the lines, before there are bands
+        if metric.endswith("/skill"):
+            axes.axhline(0, color="black", lw=0.8, zorder=1)
+            axes.set_ylim(max(LEAST_SKILL, min(0.0, axes.get_ylim()[0])), 1)
         for curves, style in zip(curves_of_rows, styles):
             if curves.mean is not None and not crowded:
                 edges = (curves.mean["low"].to_numpy(), curves.mean["high"].to_numpy())
                 axes.fill_between(curves.mean.index, *edges, color=style["color"], alpha=0.2, lw=0)
         positions = [float(x) for curves in curves_of_rows for s in curves.seeds for x in s.index]
         _place_ticks(axes, positions, swept)
-        style_axes(axes, title, x_label)
+        if len(metric) > LONGEST_NAME:
+            metric = "/\n".join(metric.rsplit("/", 1))
+        style_axes(axes, rest, x_label, metric)
     shown = [any(curves.seeds for curves in of_row) for of_row in zip(*panels.values())]
     _add_legend(figure, [pair for pair, visible in zip(zip(rows, styles), shown) if visible])
     return figure
@@ -97,16 +116,19 @@ def line_styles(rows: Sequence[Row]) -> list[dict[str, str]]:
 
     Of several networks each keeps its own colour, and a line style stands for the same variant in
     all of them; variants beyond the number of styles are lighter. Variants of a single network
-    differ in colour instead. Of more than 16 rows, all lines of a network look alike.
+    differ in colour instead. Of more than 16 rows, all lines of a network look alike. Forecasts
+    that know nothing are no network, and grey.
     """
     from matplotlib.colors import to_hex, to_rgb
 
-    networks, variants = (list(dict.fromkeys(names)) for names in list(zip(*rows))[1:])
+    variants = list(dict.fromkeys(row.variant for row in rows))
+    networks = list(dict.fromkeys(r.network for r in rows if r.network not in BASELINE_COLORS))
     styles = []
     for row in rows:
         place = 0 if len(rows) > MOST_NAMED else variants.index(row.variant)
-        if len(networks) > 1:
-            color = network_color(row.network, networks.index(row.network))
+        if len(networks) > 1 or row.network in BASELINE_COLORS:
+            known = row.network in BASELINE_COLORS
+            color = network_color(row.network, 0 if known else networks.index(row.network))
             turn, style = divmod(place, len(LINE_STYLES))
             white = 1 - 0.6**turn
             color = to_hex([part + white * (1 - part) for part in to_rgb(color)])
@@ -169,11 +191,12 @@ def _values(curves_of_rows: Sequence[Curves]) -> list[float]:
 
 
 def _place_ticks(axes: "Axes", positions: Sequence[float], swept: bool) -> None:
-    """Ticks at the values that were swept, if they are few; at whole numbers where all are."""
+    """Ticks at swept values, if these are few and far apart; at whole numbers where all are."""
     values = sorted(set(positions))
     if swept:
         _scale(axes, "x", values, WIDE_SWEEP)
-        if len(values) <= MOST_TICKS:
+        places = axes.transScale.transform([(value, 1.0) for value in values])[:, 0]
+        if len(values) <= MOST_TICKS and all(np.diff(places) > LEAST_GAP * np.ptp(places)):
             axes.set_xticks(values, [f"{value:g}" for value in values])
             axes.set_xticks([], minor=True)
     elif all(x.is_integer() for x in values):
@@ -184,7 +207,9 @@ def _scale(axes: "Axes", which: str, values: Iterable[float], wide: float = WIDE
     """Make an axis of positive values of several orders logarithmic; linear around 0 if present."""
     finite = [value for value in values if math.isfinite(value)]
     positive = [value for value in finite if value > 0]
-    if not positive or min(finite) < 0 or max(positive) < wide * min(positive):
+    if not positive or min(finite) < 0:
+        return
+    if max(positive) < (WIDE_RANGE if 0 in finite else wide) * min(positive):
         return
     set_scale = axes.set_yscale if which == "y" else axes.set_xscale
     bottom = 0.0

@@ -89,7 +89,7 @@ def plot_set(
 
     Args:
         velocities: [S, T, 2, H, W] in cells per time unit, an array or part of a file like one;
-            only the chosen simulations are read.
+            only the chosen simulations are read. Channels behind these two are not drawn.
         titles: one per simulation.
         path_without_suffix: where the files go.
 
@@ -98,7 +98,7 @@ def plot_set(
     """
     simulations = spread(velocities.shape[0], SIMULATIONS)
     times = spread(velocities.shape[1], PICTURES)
-    fields = np.stack([np.asarray(velocities[s])[times] for s in simulations])
+    fields = np.stack([np.asarray(velocities[s])[times, :2] for s in simulations])
     names = [titles[s] for s in simulations]
     png, gif = (Path(f"{path_without_suffix}{suffix}") for suffix in (".png", ".gif"))
     columns = spread(len(times), TIMES)

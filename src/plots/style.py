@@ -27,7 +27,12 @@ NETWORK_COLORS = {
     "E2CNN": "#009E73",
     "RelaxedSteerable": "#CC79A7",
     "RelaxedTranslation": "#E69F00",
+    "UNet": "#8C564B",
+    "GroupUNet": "#56B4E9",
+    "RelaxedGroupUNet": "#9467BD",
+    "DilatedResNet": "#A6A000",
 }
+BASELINE_COLORS = {"last frame repeated": "#666666", "linear extrapolation": "#A6A6A6"}
 
 
 def network_color(network: str, place: int = 0) -> str:
@@ -38,7 +43,7 @@ def network_color(network: str, place: int = 0) -> str:
         place: number of the curve, which chooses the colour of a class that has none.
     """
     name = network.rpartition(".")[2].removesuffix("Forecaster")
-    return NETWORK_COLORS.get(name, COLORS[place % len(COLORS)])
+    return (NETWORK_COLORS | BASELINE_COLORS).get(name, COLORS[place % len(COLORS)])
 
 
 def new_figure(

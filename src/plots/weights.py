@@ -1,5 +1,6 @@
 """Figures of learned weights: kernels of the first layer, relaxed weights of every layer."""
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -7,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from src.measures import relaxed_weight_error
-from src.models.components.gcnn.actions import transform_image, transform_vector_field
+from src.models.components.gcnn.actions import transform_vector_field
 from src.models.components.gcnn.base import GroupLayer
 from src.models.components.gcnn.caching import ExpandedConv
 from src.models.components.gcnn.filter_banks import RelaxedLayer
@@ -53,7 +54,8 @@ def draw_kernels(network: nn.Module, max_rows: int, when: str) -> "Figure | None
 
     Of a layer over a group, one row per output and input channel and one column per element, each
     kernel turned back by its element, so that a strict layer's are equal along a row; of a relaxed
-    layer also their departures from the mean along the row. Vectors are arrows. Of an ordinary
+    layer also their departures from the mean along the row. Vectors are arrows; a scalar beside
+    one is not drawn. Of an ordinary
     convolution, one row per input channel and one column per output channel.
     """
     for layer in network.modules():
@@ -116,7 +118,7 @@ def turned_back(layer: ExpandedConv) -> tuple[Tensor, list[int]]:
         shape = layer.out_channels, group.order, layer.in_channels, -1, size, size
         return psi.reshape(shape), list(range(group.order))
     elements = [g for g in range(group.order) if group.is_exact(g)]
-    turn = transform_vector_field if layer.in_type == "vector" else transform_image
+    turn = partial(transform_vector_field, field_type=layer.in_type)
     kernels = layer.expanded_fibres()
     back = [turn(kernels[:, g].flatten(1, 2), group, int(group.inverse[g])) for g in elements]
     return torch.stack(back, 1).unflatten(2, (layer.in_channels, -1)), elements
@@ -156,7 +158,7 @@ def _plot_turned_back(layer: ExpandedConv, max_rows: int, when: str) -> "Figure"
         departures = kernels - kernels.mean(1, keepdim=True)
         largest = 100 * departures.abs().max() / kernels.abs().max()
         tables[f"departures from their mean, at most {largest:.2g} %"] = departures
-    inches = 0.8 if kernels.shape[3] == 2 else 0.62  # of a kernel
+    inches = 0.8 if kernels.shape[3] > 1 else 0.62  # of a kernel
     width = (inches * len(columns) + 1.9) * len(tables) + 0.8
     shown = _shown(outputs, layer.out_channels, inputs, layer.in_channels)
     title = f"Kernels of the first layer over {layer.group.name.upper()}, {when}{shown}"
@@ -167,7 +169,7 @@ def _plot_turned_back(layer: ExpandedConv, max_rows: int, when: str) -> "Figure"
         image = _draw_table(axes, table, rows if axes is panels[0] else [], columns, least)
         axes.set_title(subtitle, fontsize=LABEL_SIZE)
         axes.set_xlabel(_element_axis(layer.group), fontsize=LABEL_SIZE)
-        add_colorbar(figure, image, axes, "length" if table.shape[2] == 2 else "value")
+        add_colorbar(figure, image, axes, "length" if table.shape[2] > 1 else "value")
     return figure
 
 
@@ -181,13 +183,13 @@ def _shown(outputs: int, all_outputs: int, inputs: int, all_inputs: int) -> str:
 def _draw_table(
     axes: "Axes", maps: Tensor, rows: list[str], columns: list[str], least: float = 0.0
 ) -> "ScalarMappable":
-    """Draw maps [rows, columns, fibre, height, width]; two numbers at a pixel are an arrow.
+    """Draw maps [rows, columns, fibre, height, width]; the first two of a pixel are an arrow.
 
     Numbers have a colour scale symmetric around 0, arrows one of their lengths; it reaches at
     least to `least`.
     """
     values = maps.detach().float().cpu().numpy()
-    vectors = values.shape[2] == 2
+    vectors = values.shape[2] > 1
     lengths = np.hypot(values[:, :, 0], values[:, :, 1]) if vectors else values[:, :, 0]
     limit = max(float(np.abs(lengths).max()), least) or 1.0
     # One picture, maps a pixel of nothing (NaN) apart.

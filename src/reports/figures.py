@@ -2,20 +2,21 @@
 
 import base64
 import io
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from src.plots.curves import MOST_NAMED, Curves, Row, plot_curves
+from src.plots.curves import COLUMNS, MOST_NAMED, Curves, Row, plot_curves
 from src.plots.style import DOTS_PER_INCH
 from src.reports.grouping import Group
-from src.reports.naming import file_stem, short_names
+from src.reports.naming import canonical, file_stem, label_of, short_names
 from src.reports.results import Results
 from src.reports.statistics import BANDS, FEWEST_IN_BAND, band
-from src.reports.swept import going_along, lines_against, variant
+from src.reports.swept import data_of, going_along, variant
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -58,20 +59,43 @@ def against_key(
     results: Results, key: str, names: Sequence[str], kind: str, file_name: str
 ) -> list[Picture]:
     """Final metrics against a swept key: points are seeds, a line joins the means of a row's."""
-    lines = lines_against(results.groups, key)
+    lines = results.lines(key)
     panels: dict[str, list[Curves]] = {name: [] for name in names}
     for name, line in product(names, lines):
-        row = line.rows.items()
-        samples = pd.DataFrame({x: results.sample(name, group.label) for x, group in row})
-        seeds = [values.dropna() for _, values in samples.iterrows() if values.notna().any()]
-        panels[name].append(Curves(seeds, band(seeds, kind, complete=False) if seeds else None))
+        points = {x: (name, group.label) for x, group in line.rows.items()}
+        panels[name].append(_over_seeds(results, points, kind))
     text = f"Points: seeds; lines: their means; {BELOW} {BANDS[kind]}."
-    along = going_along([group for line in lines for group in line.rows.values()], key)
+    drawn = [row for line in lines for row in line.rows.values() if row in results.groups]
+    along = going_along(drawn, key)
     text += f" What goes along: {', '.join(short_names(along))}." if along else ""
-    missing = len(results.groups) - sum(len(line.rows) for line in lines)
+    missing = len(results.groups) - len(drawn)
     text += f" Left out: {missing} rows that no other number stands beside." if missing else ""
     rows = [Row(line.label, line.network, line.variant) for line in lines]
     return _drawn(panels, rows, key, file_name, text, swept=True)
+
+
+def against_steps(
+    results: Results, names: Sequence[str], kind: str, file_name: str
+) -> list[Picture]:
+    """Metrics of single steps, such as ``test/skill/01``: a panel for each test set and data."""
+    sets: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        sets[name.rpartition("/")[0]].append(name)
+    rows: dict[str, Row] = {}
+    found: dict[str, dict[str, Curves]] = defaultdict(dict)
+    for (metric, steps), group in product(sets.items(), results.groups):
+        data = data_of(group)
+        own = {key: value for key, value in group.named.items() if key not in data}
+        row = Row(label_of(own) or group.network, group.network, variant(group, list(data)))
+        title = ", ".join(filter(None, (metric, label_of(data))))
+        points = {int(name.rpartition("/")[2]): (name, group.label) for name in steps}
+        rows[canonical(own)] = row
+        found[title][canonical(own)] = _over_seeds(results, points, kind)
+    panels = {title: [of.get(row, Curves([])) for row in rows] for title, of in found.items()}
+    text = f"Thin: seeds; thick: their mean; {BELOW} {BANDS[kind]}. Not shown: below -1."
+    number = len(panels) // len(sets)  # a line of panels for each set, if they fit
+    options = {"share_y": True, "columns": number if 1 < number < COLUMNS else COLUMNS}
+    return _drawn(panels, list(rows.values()), "steps ahead", file_name, text, **options)
 
 
 def spectra(groups: Sequence[Group]) -> list[Picture]:
@@ -104,13 +128,20 @@ def of_runs(groups: Sequence[Group], pattern: str) -> list[Picture]:
     return pictures
 
 
+def _over_seeds(results: Results, points: Mapping[float, tuple[str, str]], kind: str) -> Curves:
+    """Curves through metrics of rows, each by its position."""
+    samples = pd.DataFrame({x: results.sample(*point) for x, point in points.items()})
+    seeds = [values.dropna() for _, values in samples.iterrows() if values.notna().any()]
+    return Curves(seeds, band(seeds, kind, complete=False) if seeds else None)
+
+
 def _drawn(
     panels: Mapping[str, Sequence[Curves]],
     rows: Sequence[Row],
     x_label: str,
     file_name: str,
     text: str,
-    **options: bool,
+    **options: Any,
 ) -> list[Picture]:
     """A figure of the panels that have any curve."""
     panels = {title: drawn for title, drawn in panels.items() if any(c.seeds for c in drawn)}

@@ -13,9 +13,13 @@ STEMS = ("test", "val", "train", START, DYNAMICS, MEASURES)  # in the order in w
 SHOWN = ("test/*", "val/*", "start/*", "dynamics/*", "measures/*")
 ALONG = ("test/*", "val/*", "dynamics/*", "train/*")  # training
 AGAINST = ("test/*", "val/*", "dynamics/*_error", "measures/*")  # a number that was swept
-# Of the machine, of the schedule, or how well another metric is known: in tables, but neither
-# compared between rows nor drawn against a key.
-NOT_COMPARED = ("*/step_time", "*/learning_rate", "*_standard_error")
+# Of the machine, of the schedule, of the data, or how well another metric is known: in tables, but
+# neither compared between rows nor drawn against a key.
+NOT_COMPARED = ("*/step_time", "*/learning_rate", "*_standard_error", "*_true")
+# What forecasts are like, beside how good they are: in the long tables alone.
+DETAILS = ("*/energy", "*/divergence", "*/spectrum_error/*", "*_true")
+BASELINES = ("*/rmse_persistence", "*/rmse_linear")  # have rows of their own, see `baselines`
+SKILL = ("test/skill/*", "test/*/skill/*")  # per step ahead
 
 
 def final_metrics(run: StoredRun) -> dict[str, float]:
@@ -45,22 +49,29 @@ def final_metrics(run: StoredRun) -> dict[str, float]:
 def choose(
     names: Iterable[str], patterns: Sequence[str] | None, default: Sequence[str]
 ) -> list[str]:
-    """Choose the names that match patterns with ``*``, sorted by split and alphabet.
+    """Choose the names that match patterns with ``*``, sorted by split, set and alphabet.
 
-    Without patterns those of `default` count, and parts of other metrics are left out, such as
-    those of single layers and of single steps ahead.
+    Without patterns those of `default` count, and left out are parts of other metrics, such as
+    those of single layers and of single steps ahead, and errors of forecasts that know nothing.
     """
     names = set(names)
     found = {n for n in names if any(fnmatchcase(n, p) for p in patterns or default)}
     if patterns is None:
         found = {n for n in found if not any(n.startswith(f"{parent}/") for parent in names)}
+        found = set(without(found, BASELINES))
     order = {stem: place for place, stem in enumerate(STEMS)}
-    return sorted(found, key=lambda n: (order.get(n.partition("/")[0], len(STEMS)), n))
+    stem = {name: order.get(name.partition("/")[0], len(STEMS)) for name in found}
+    return sorted(found, key=lambda n: (stem[n], n.count("/"), n))
+
+
+def without(names: Iterable[str], patterns: Sequence[str]) -> list[str]:
+    """The names that match none of the patterns."""
+    return [n for n in names if not any(fnmatchcase(n, pattern) for pattern in patterns)]
 
 
 def compared(names: Iterable[str]) -> list[str]:
     """The names of metrics whose differences between rows say something of what was trained."""
-    return [n for n in names if not any(fnmatchcase(n, pattern) for pattern in NOT_COMPARED)]
+    return without(names, NOT_COMPARED)
 
 
 def check_patterns(names: Iterable[str], patterns: Sequence[str] | None) -> None:

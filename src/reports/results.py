@@ -10,11 +10,13 @@ import numpy as np
 import pandas as pd
 
 from src.errors import UserError
+from src.measures.forecast import TRAINED_STEPS
+from src.reports.baselines import ERRORS, TOLERANCE, baseline_rows
 from src.reports.grouping import Group, differing_keys
 from src.reports.metrics import compared, families, final_metrics
 from src.reports.naming import NOT_SET, as_text, file_stem
 from src.reports.statistics import Estimate, estimate, estimates
-from src.reports.swept import lines_against, pairs
+from src.reports.swept import Line, is_of_data, lines_against, pairs, variant
 from src.reports.tables import MISSING, Table, interval, mean_and_deviation, number
 from src.reports.unfinished import repetition
 
@@ -29,12 +31,19 @@ CAPTIONS = {
 
 
 class Results:
-    """Final metrics of the finished runs of all rows, `groups`."""
+    """Final metrics of the finished runs of all rows.
+
+    Attributes:
+        groups: rows of runs.
+        baselines: rows of the forecasts that know nothing; none where nothing is forecast.
+        rows: both.
+    """
 
     def __init__(self, groups: Sequence[Group]) -> None:
-        self.groups = groups
+        self.groups, self.baselines = groups, baseline_rows(groups)
+        self.rows = [*groups, *self.baselines]
         by_seed: dict[tuple[str, str], dict[int, float]] = defaultdict(dict)
-        for group in groups:
+        for group in self.rows:
             for seed, run in group.finished.items():
                 for name, value in final_metrics(run).items():
                     by_seed[name, group.label][seed] = value
@@ -57,11 +66,20 @@ class Results:
         """Mean of a metric of a row over seeds."""
         return self._estimates.get((name, label), Estimate())
 
+    def lines(self, key: str) -> list[Line]:
+        """Rows against a swept key; baselines are the same at all values of one not of the data."""
+        lines = lines_against(self.groups, key)
+        if is_of_data(key):
+            return [*lines, *lines_against(self.baselines, key)]
+        numbers = sorted({number for line in lines for number in line.rows})
+        everywhere = [(row, dict.fromkeys(numbers, row)) for row in self.baselines]
+        return [*lines, *(Line(row.label, row.network, variant(row), n) for row, n in everywhere)]
+
 
 def overview(results: Results, names: Sequence[str]) -> Table:
     """One line per row of runs, one column per metric."""
     lines = []
-    for group in results.groups:
+    for group in results.rows:
         cells = [mean_and_deviation(results.estimate(name, group.label)) for name in names]
         sizes = [
             _listed(f"{size:,}" for size in sorted(set(_reached(group, key))))
@@ -69,7 +87,8 @@ def overview(results: Results, names: Sequence[str]) -> Table:
         ]
         times = _reached(group, "step_time_s")
         seconds = number(median(times)) if times else MISSING
-        lines.append([group.label, *sizes, seconds, _listed(group.finished), *cells])
+        seeds = _listed(seed for seed in group.finished if seed is not None)
+        lines.append([group.label, *sizes, seconds, seeds, *cells])
     caption = (
         "Mean ± sample standard deviation over seeds; MACs: multiply-accumulates of an image, or "
         "of a frame that is forecast; s/step: median over seeds of the epochs' median"
@@ -84,9 +103,13 @@ def complete(results: Results, names: Sequence[str]) -> list[Table]:
     found = []
     for family, members in families(names).items():
         lines = []
-        for name, group in product(members, results.groups):
+        for name, group in product(members, results.rows):
             entry = results.estimate(name, group.label)
             size = f"{entry.n} ({entry.not_finite} not finite)" if entry.not_finite else entry.n
+            if group in results.baselines:
+                if not entry.n:
+                    continue
+                size = MISSING  # the data alone decide, no seed
             numbers = [number(x, entry.deviation) for x in (entry.mean, entry.deviation)]
             known = interval(entry) if compared([name]) else MISSING
             lines.append([name, group.label, str(size), *numbers, known])
@@ -96,26 +119,53 @@ def complete(results: Results, names: Sequence[str]) -> list[Table]:
 
 def against(results: Results, key: str, short: str, names: Sequence[str]) -> Table:
     """Metrics by the value of a swept key: one column per value, one row of runs per cell."""
-    lines = lines_against(results.groups, key)
+    lines = results.lines(key)
     values = sorted({value for line in lines for value in line.rows})
     rows = []
     for name, line in product(names, lines):
         row = line.rows
         found = [results.estimate(name, row[v].label) if v in row else None for v in values]
-        rows.append([name, line.label, *(mean_and_deviation(f) if f else MISSING for f in found)])
+        if any(f and f.n + f.not_finite for f in found):
+            cells = [mean_and_deviation(f) if f else MISSING for f in found]
+            rows.append([name, line.label, *cells])
     columns = ["metric", "runs", *(f"{short}={as_text(value)}" for value in values)]
     caption = f"Mean ± sample standard deviation over seeds, by {key}"
     return Table(file_stem(f"by_{short}"), caption, columns, rows, text_columns=2)
+
+
+def per_step(results: Results, names: Sequence[str]) -> Table:
+    """Skill of forecasts at the first step ahead, the last that was trained, and the last.
+
+    Args:
+        names: metrics of single steps, such as ``test/skill/01``, at least one.
+    """
+    sets: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        sets[name.rpartition("/")[0]].append(name)
+    columns = []
+    for name, members in sets.items():
+        shown = (members[0], f"{name}/{TRAINED_STEPS:02d}", members[-1])
+        columns += [member for member in members if member in shown]
+    lines = [
+        [row.label, *(mean_and_deviation(results.estimate(name, row.label)) for name in columns)]
+        for row in results.rows
+    ]
+    caption = (
+        "Skill at the first step ahead, at the last that is trained as published, and at the last: "
+        "mean ± sample standard deviation over seeds"
+    )
+    return Table("skill", caption, ["runs", *columns], lines)
 
 
 def paired(results: Results, baseline: Group | None, names: Sequence[str]) -> list[Table]:
     """Differences of equal seeds between rows that one choice tells apart, one table per family.
 
     Pairing by the seed takes out what both have in common, e.g. the order of the data. `baseline`
-    is the row that is subtracted; None: see `swept.pairs`.
+    is the row that is subtracted; None: see `swept.pairs`. Forecasts of different test data, such
+    as those of two levels, are not subtracted.
     """
     columns = ["metric", "difference", "n", "mean", INTERVAL, "seeds left out"]
-    rows = list(pairs(results.groups, baseline))
+    rows = [pair for pair in pairs(results.groups, baseline) if _same_test(results, *pair)]
     found = []
     for family, members in families(compared(names)).items():
         lines = []
@@ -164,6 +214,15 @@ def configs(groups: Sequence[Group]) -> Table:
     keys = differing_keys(groups)
     lines = [[g.label, *(as_text(g.config.get(key, NOT_SET)) for key in keys)] for g in groups]
     return Table("configs", "All keys that differ", ["runs", *keys], lines, len(keys) + 1)
+
+
+def _same_test(results: Results, one: Group, other: Group) -> bool:
+    """Whether no baseline says that two rows were tested on different data."""
+    both = [
+        [results.estimate(f"test/{e}", row.label).mean for row in (one, other)]
+        for e in ERRORS.values()
+    ]
+    return not any(abs(a - b) > TOLERANCE * abs(a) for a, b in both)
 
 
 def _reached(group: Group, key: str) -> list[Any]:

@@ -6,8 +6,19 @@ from typing import NamedTuple
 
 from src.errors import UserError
 from src.reports.grouping import Group
-from src.reports.naming import NETWORK, canonical, is_number, label_of, short_names, unused
+from src.reports.naming import (
+    NETWORK,
+    Settings,
+    canonical,
+    is_number,
+    label_of,
+    short_names,
+    unused,
+)
+from src.runs.overrides import is_below
 
+# Keys of the data that do not change the test.
+OF_TRAINING = ("data.augment", "data.batch_size", "data.starts.train", "data.train_horizon")
 MOST_LINES = 16  # that are all drawn
 
 
@@ -30,6 +41,24 @@ class Line(NamedTuple):
 def variant(group: Group, without: Sequence[str] = ()) -> str:
     """What tells a row from others of its network."""
     return label_of({k: v for k, v in group.named.items() if k not in (NETWORK, *without)})
+
+
+def data_of(group: Group) -> Settings:
+    """The settings of the data among those that rows are named after, but not of training alone."""
+    return {key: value for key, value in group.named.items() if is_of_data(key)}
+
+
+def is_of_data(key: str) -> bool:
+    """Whether a key may change the data on which a network is tested."""
+    return key.startswith("data.") and not is_below(key, OF_TRAINING)
+
+
+def by_data(groups: Sequence[Group]) -> dict[str, list[Group]]:
+    """Rows by the settings of their data, as text."""
+    found: dict[str, list[Group]] = defaultdict(list)
+    for group in groups:
+        found[label_of(data_of(group))].append(group)
+    return dict(found)
 
 
 def swept_keys(groups: Sequence[Group], asked: Sequence[str] | None = None) -> dict[str, str]:

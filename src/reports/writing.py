@@ -2,22 +2,27 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 from src.errors import UserError
 from src.files import CHECKPOINTS, IMAGES, MEASURES, write_bytes, write_text
+from src.plots.curves import MOST_NAMED
 from src.reports import figures, results
 from src.reports.grouping import Group, check_keys, group_runs, split_studies
 from src.reports.metrics import (
     AGAINST,
     ALONG,
+    DETAILS,
     DYNAMICS,
     SHOWN,
+    SKILL,
     START,
     check_patterns,
     choose,
     compared,
     families,
+    without,
 )
 from src.reports.naming import file_stem
 from src.reports.page import Section, Study, render
@@ -25,7 +30,7 @@ from src.reports.reading import read_all
 from src.reports.results import Results
 from src.reports.shared import shared_settings
 from src.reports.statistics import INTERVAL
-from src.reports.swept import check_swept, swept_keys
+from src.reports.swept import by_data, check_swept, swept_keys
 from src.reports.unfinished import find_unfinished
 
 TRAININGS = ("train", "search", None)  # tasks
@@ -43,6 +48,11 @@ OWN_PICTURES = (  # anchor, title, files in a run's directory
     ("forecasts", "Forecasts of test data", f"{IMAGES}/forecast.png"),
     ("measures", "Measures of checkpoints", f"{CHECKPOINTS}/{MEASURES}/*.png"),
 )
+SKILL_TEXT = """\
+1 - MSE / MSE of the better of the last frame repeated and linear extrapolation, at the same step:
+above 0 a forecast is better than both, which know nothing of the flow. They are rows of the tables,
+and depend on the data alone: they have no seeds."""
+MOST_PARTS = 4  # data whose curves are drawn apart where rows are too many to name
 NOT_PAIRED = "No two rows that one choice alone tells apart have a seed in common."
 
 
@@ -104,14 +114,28 @@ def write_report(folders: Sequence[Path], out: Path | None = None, **options: ob
 def _sections(result: Results, asked: Options) -> list[Section]:
     """Figures, then tables; with sections that may have nothing to show."""
     names = choose(result.names, asked.metrics, SHOWN)
-    return [*_figures(result, names, asked), *_tables(result, names, asked)]
+    return [
+        *_skill(result, asked),
+        *_figures(result, names, asked),
+        *_tables(result, names, asked),
+    ]
+
+
+def _skill(result: Results, asked: Options) -> list[Section]:
+    """How much better forecasts are than those that know nothing, by the steps ahead."""
+    names = choose(choose(result.names, SKILL, ()), asked.metrics or SKILL, ())
+    if not names:
+        return []
+    pictures = figures.against_steps(result, names, asked.band, "skill")
+    table = results.per_step(result, names)
+    return [Section("skill", "Skill of forecasts", SKILL_TEXT, [table], pictures)]
 
 
 def _figures(result: Results, names: Sequence[str], asked: Options) -> list[Section]:
     """Metrics against what was swept, curves, and what runs drew themselves."""
     groups, sections = result.groups, []
     ends = [name for name in names if not name.startswith(f"{START}/")]
-    drawn = ends if asked.metrics else compared(choose(ends, None, AGAINST))
+    drawn = ends if asked.metrics else without(compared(choose(ends, None, AGAINST)), DETAILS)
     for key, short in swept_keys(groups, asked.x).items():
         anchor = file_stem(f"against_{short}")
         pictures = figures.against_key(result, key, drawn, asked.band, anchor)
@@ -126,10 +150,15 @@ def _figures(result: Results, names: Sequence[str], asked: Options) -> list[Sect
         others = [name for name in along if name not in dynamics]
         curves = {"curves": ("Curves", others), "dynamics": ("Dynamics", compared(dynamics))}
     curves["relaxed_weight_error_layers"] = ("Relaxed-weight error of each layer", layers)
-    for anchor, (title, members) in curves.items():
+    parts = by_data(groups) if len(groups) > MOST_NAMED else {}
+    if not 1 < len(parts) <= MOST_PARTS:
+        parts = {"": list(groups)}
+    for (anchor, (title, members)), (data, rows) in product(curves.items(), parts.items()):
         share_y = members is layers
-        pictures = figures.against_epochs(groups, members, asked.band, anchor, share_y)
-        sections.append(Section(anchor, title, pictures=pictures))
+        stem = file_stem("-".join(filter(None, (anchor, data))))
+        pictures = figures.against_epochs(rows, members, asked.band, stem, share_y)
+        title = ", ".join(filter(None, (title, data)))
+        sections.append(Section(stem, title, pictures=pictures))
 
     for anchor, title, pattern in OWN_PICTURES:
         sections.append(Section(anchor, title, pictures=figures.of_runs(groups, pattern)))
@@ -141,7 +170,7 @@ def _tables(result: Results, names: Sequence[str], asked: Options) -> list[Secti
     """Results, by what was swept, paired differences, and the configs."""
     groups = result.groups
     tables = results.complete(result, names)
-    columns = names if asked.metrics else families(names).get("results", [])
+    columns = names if asked.metrics else without(families(names).get("results", []), DETAILS)
     if columns:
         tables.insert(0, results.overview(result, columns))
     text = RESULTS_TEXT if names else "No run has finished with one of the metrics."

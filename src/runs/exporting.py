@@ -155,8 +155,9 @@ def run_export(run: Run, model: LightningModule, datamodule: LightningDataModule
         "num_samples": len(inputs),
         "largest_difference": difference,
     }
-    if hasattr(model, "velocity_scale"):  # frames are divided by it, forecasts multiplied
-        run.summary["velocity_scale"] = model.velocity_scale.item()
+    for name in ("velocity_scale", "density_scale"):
+        if hasattr(model, name):  # frames are divided by it, forecasts multiplied
+            run.summary[name] = getattr(model, name).item()
     text = "The outputs on %d %s samples differ by at most %.1g from the network's."
     log.info(text, len(inputs), split, difference)
     log.info("Wrote %s. Load it with %s.", path, kind.loading)

@@ -28,26 +28,26 @@ def run_generation(run: Run, datamodule: LightningDataModule) -> None:
         raise UserError(wrong("data", rule, got, "data=smoke_level data.level=4"))
     datamodule.prepare_data()
     stored = datamodule.stored_set()
-    velocities = torch.from_numpy(stored.read())
+    frames = torch.from_numpy(stored.read())
     pictures = ()
     if run.config.plot:
         from src.plots.fields import plot_set  # importing matplotlib takes seconds
 
         plumes = datamodule.settings.plumes
         titles = [f"{SIDES[p.side]} ({', '.join(map(str, p.task))})" for p in plumes]
-        pictures = plot_set(stored.velocities, titles, stored.path.with_suffix(""))
-    error = datamodule.measure_equivariance(velocities)
+        pictures = plot_set(stored.frames, titles, stored.path.with_suffix(""))
+    error = datamodule.measure_equivariance(frames)
     run.summary |= {
         "task": run.config.task_name,
         "file": str(stored.path),
-        "shape": list(velocities.shape),
+        "shape": list(frames.shape),
         "versions": stored.versions,
         "max_divergence": stored.max_divergence,
         "equivariance_error": error,
         "pictures": [str(picture) for picture in pictures],
     }
-    count, frames, _, height, width = velocities.shape
-    log.info("%d simulations, %d frames of %d x %d cells", count, frames, height, width)
+    count, length, _, height, width = frames.shape
+    log.info("%d simulations, %d frames of %d x %d cells", count, length, height, width)
     log.info("Stored in %.1f MB: %s", stored.path.stat().st_size / 1e6, stored.path)
     for picture in pictures:
         log.info("Picture: %s", picture)

@@ -16,7 +16,7 @@ from src.runs.trust import checked
 # Where, or how loudly, a run goes. None of these, nor keys below them, changes what it computes but
 # for rounding.
 CIRCUMSTANCES = (
-    *("trainer.accelerator", "trainer.devices", "trainer.profiler"),
+    *("trainer.accelerator", "trainer.devices", "trainer.deterministic", "trainer.profiler"),
     *("trainer.enable_progress_bar", "trainer.log_every_n_steps"),
     *("data.num_workers", "paths.data_dir", "logger", "extras", "tags", "optimized_metric"),
     "trust",

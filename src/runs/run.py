@@ -54,6 +54,7 @@ class Run:
     started: float = field(default_factory=time.monotonic)
     seconds_before: float = 0.0  # of earlier starts, up to the checkpoint that is continued
     is_complete: bool = False  # an earlier start did it all, and wrote `summary`
+    has_begun: bool = True  # whether it may hold anything worth keeping
     when_interrupted: str = "The same command starts it again."
 
     @property
@@ -81,6 +82,7 @@ class Run:
             model.check_optimizer()
         if trainer.fast_dev_run:
             return
+        self.has_begun = True
         self.loggers.extend(build_group(self.config, "logger"))
         parameters = OmegaConf.to_container(self.config) | size
         for logger in self.loggers:
@@ -116,7 +118,9 @@ def prepare_training(composed: DictConfig) -> Run:
     elif in_sweep() and is_run_directory(directory):
         config = continued_config(composed, directory)
     else:
-        return prepare_new_run(composed)
+        run = prepare_new_run(composed)
+        run.has_begun = False
+        return run
     if (reached := finished_summary(directory, config)) is not None:
         return Run(config, directory, summary=reached, is_complete=True)
     seed_run(config.seed)
@@ -164,11 +168,16 @@ def open_run(composed: DictConfig, prepare: Callable[[DictConfig], Run]) -> Iter
     resumed = composed.get("resume")
     first = rank_zero_only.rank == 0
     resumes = first and resumed is not None and is_run_directory(resumed)
-    with reported_errors(composed), taken(Path(str(resumed))) if resumes else nullcontext():
-        with leaving_nothing(composed):
-            check_config(composed)
-            check_processes(composed)
-            run = prepare(composed)
+    mine = taken(Path(str(resumed))) if resumes else nullcontext()
+    run: Run | None = None
+
+    def has_begun() -> bool:
+        return run is not None and run.has_begun
+
+    with reported_errors(composed), mine, leaving_nothing(composed, has_begun):
+        check_config(composed)
+        check_processes(composed)
+        run = prepare(composed)
         apply_extras(run.config)
         status = "interrupted"
         try:
@@ -192,18 +201,21 @@ def open_run(composed: DictConfig, prepare: Callable[[DictConfig], Run]) -> Iter
 
 
 @contextmanager
-def leaving_nothing(config: DictConfig) -> Iterator[None]:
-    """Within it, let an error that a user can mend leave no new run directory behind."""
+def leaving_nothing(
+    config: DictConfig, has_begun: Callable[[], bool] = lambda: False
+) -> Iterator[None]:
+    """Within it, until work has begun, let an error that a user can mend leave no run directory."""
     try:
         yield
     except Exception as error:
-        alone = HydraConfig.initialized() and not in_sweep()
+        alone = HydraConfig.initialized() and not in_sweep() and not has_begun()
         if alone and user_error(error, config) is not None:
             hydra, top = HydraConfig.get(), Path(config.paths.log_dir)
             folder = Path(hydra.runtime.output_dir)
-            log_file = folder / f"{hydra.job.name}.log"
-            if folder.is_dir() and list(folder.iterdir()) == [log_file]:
-                log_file.unlink()
+            names = {f"{hydra.job.name}.log", *files.WITHOUT_RESULTS}
+            if folder.is_dir() and {path.name for path in folder.iterdir()} <= names:
+                for path in folder.iterdir():
+                    path.unlink()
                 with suppress(OSError):  # until one is not empty
                     for place in (folder, *folder.parents):
                         if place == folder or top in place.parents:

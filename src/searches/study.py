@@ -180,5 +180,11 @@ class SharedStudy:
 
     def tell(self, claim: Claim, value: float | None, state: TrialState) -> None:
         """Record how a trial ended, and let go of it."""
-        self.study.tell(claim.trial, value, state)
+        try:
+            self.study.tell(claim.trial, value, state)
+        except RuntimeError:
+            # Samplers of a grid stop `Study.optimize` when all is tried, which is an error without
+            # one; the trial is recorded all the same.
+            if not self.study.get_trials(deepcopy=False)[claim.trial.number].state.is_finished():
+                raise
         claim.lock.release()

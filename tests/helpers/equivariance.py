@@ -15,7 +15,10 @@ def exact_elements(name: str) -> list[int]:
 
 
 def act(x: Tensor, name: str, g: int, kind: str) -> Tensor:
-    """g.f for kind: scalar [B, C, H, W], vector [B, 2 C, H, W], regular [B, C, |G|, H, W]."""
+    """g.f for kind: scalar [B, C, H, W], vector [B, 2 C, H, W], regular [B, C, |G|, H, W].
+
+    And vector+scalar [B, 3 C, H, W].
+    """
     a, m = elements(name)[g]
     quarter_turns = 4 * a // int(name[1:])
     if m:
@@ -23,12 +26,12 @@ def act(x: Tensor, name: str, g: int, kind: str) -> Tensor:
     x = torch.rot90(x, quarter_turns, (-2, -1))
     if kind == "regular":
         x = x[:, :, [multiply(name, inverse(name, g), h) for h in range(len(elements(name)))]]
-    if kind == "vector":
-        v0, v1 = x[:, 0::2], x[:, 1::2]
+    if kind.startswith("vector"):
+        v0, v1, *scalars = x.unflatten(1, (-1, 2 if kind == "vector" else 3)).unbind(2)
         v0 = -v0 if m else v0
         for _ in range(quarter_turns):
             v0, v1 = v1, -v0
-        x = torch.stack([v0, v1], 2).flatten(1, 2)
+        x = torch.stack([v0, v1, *scalars], 2).flatten(1, 2)
     return x
 
 

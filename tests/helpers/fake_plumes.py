@@ -10,7 +10,7 @@ from src.data.smoke.settings import SmokeSettings
 
 
 class FakeSimulation:
-    """Velocities that grow step by step by an amount that depends on the plume and the cell."""
+    """Frames that grow step by step by an amount that depends on the plume and the cell."""
 
     steps = 0  # made by all objects of the class
     raise_at: int | None = None  # the step that raises the error instead
@@ -21,7 +21,7 @@ class FakeSimulation:
         self.plumes, self.num_steps, self.dtype = list(plumes), 0, dtype
         size = plumes[0].resolution
         seeds = [zlib.crc32(repr(plume).encode()) for plume in plumes]
-        growth = [np.random.default_rng(s).normal(size=(2, size, size)) for s in seeds]
+        growth = [np.random.default_rng(s).normal(size=(3, size, size)) for s in seeds]
         self.growth = np.stack(growth) * velocity_dt * smoke_dt
         self.total = np.zeros_like(self.growth)
         type(self).devices.append(device)
@@ -35,7 +35,11 @@ class FakeSimulation:
 
     def velocity(self, layout):
         """[S, 2, N, N]"""
-        return (self.total + (layout == "centered")).astype(self.dtype)
+        return (self.total[:, :2] + (layout == "centered")).astype(self.dtype)
+
+    def density(self):
+        """[S, 1, N, N]"""
+        return self.total[:, 2:].astype(self.dtype)
 
     def state(self):
         return {"total": self.total.copy(), "num_steps": np.array(self.num_steps)}
@@ -57,14 +61,15 @@ def use_fake_simulation(monkeypatch) -> type[FakeSimulation]:
 
 
 def fake_frames(settings: SmokeSettings) -> np.ndarray:
-    """The frames [S, T, 2, N, N] of plumes of magnification 1, simulated one by one."""
+    """The frames [S, T, C, N, N] of plumes of magnification 1, simulated one by one."""
     frames = []
     for plume in settings.plumes:
         times = {"velocity_dt": settings.velocity_dt, "smoke_dt": settings.smoke_dt}
         alone, own = FakeSimulation([plume], dtype=settings.dtype, **times), []
         for _ in range(settings.num_steps):
             alone.step()
-            own.append(alone.velocity(settings.layout)[0])
+            parts = [alone.velocity(settings.layout), alone.density()][: 1 + settings.density]
+            own.append(np.concatenate(parts, 1)[0])
         frames.append(own[settings.skip_frames :])
     return np.array(frames)
 

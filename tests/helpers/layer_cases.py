@@ -16,14 +16,18 @@ BANKS = {"num_filter_banks": 3}
 STRICT = {
     "lifting": (gcnn.LiftingConv, {}),
     "lifting of vectors": (gcnn.LiftingConv, {"in_type": "vector"}),
+    "lifting of both": (gcnn.LiftingConv, {"in_type": "vector+scalar"}),
     "group": (gcnn.GroupConv, {}),
     "readout": (gcnn.VectorReadout, {}),
+    "readout of both": (gcnn.VectorReadout, {"out_type": "vector+scalar"}),
 }
 RELAXED = {
     "relaxed lifting": (gcnn.RelaxedLiftingConv, {**BANKS, "group_biases": True}),
     "relaxed lifting of vectors": (gcnn.RelaxedLiftingConv, {**BANKS, "in_type": "vector"}),
+    "relaxed lifting of both": (gcnn.RelaxedLiftingConv, {**BANKS, "in_type": "vector+scalar"}),
     "relaxed group": (gcnn.RelaxedGroupConv, {**BANKS, "group_biases": True}),
     "relaxed readout": (gcnn.RelaxedVectorReadout, BANKS),
+    "relaxed readout of both": (gcnn.RelaxedVectorReadout, {**BANKS, "out_type": "vector+scalar"}),
 }
 STEERABLE = {"e2cnn": (E2Conv, {"bias": True}), "steerable": (RelaxedSteerableConv, {"bias": True})}
 LAYERS = {**STRICT, **RELAXED, **STEERABLE, "translation": (RelaxedTranslationConv, {})}

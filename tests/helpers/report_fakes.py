@@ -5,8 +5,10 @@ import json
 from functools import reduce
 from pathlib import Path
 
+import torch
 import yaml
 
+from src.measures import ForecastScores
 from src.reports.reading import StoredRun
 
 ERROR = "dynamics/relaxed_weight_error"
@@ -42,10 +44,39 @@ def stored_run(
     return StoredRun(directory, config, summary, {"started": started}, list(overrides))
 
 
+def plumes(level=0, num_known=2, steps=8):
+    """Known and true velocities of windows, the truth the less predictable the higher the level."""
+    generator = torch.Generator().manual_seed(level)
+    slope = torch.randn(4, 1, 2, 4, 4, generator=generator)
+    time = torch.arange(num_known + steps).view(-1, 1, 1, 1) / steps
+    noise = torch.randn(4, num_known + steps, 2, 4, 4, generator=generator).cumsum(1)
+    return (slope * time + (0.1 + 0.05 * level) * noise).split((num_known, steps), 1)
+
+
+def forecast_scores(error=0.1, level=0, num_known=2, steps=8, prefix="test/"):
+    """All test metrics of forecasts of `plumes` with such an error, at the first step."""
+    known, truth = plumes(level, num_known, steps)
+    growth = torch.arange(1, steps + 1).view(-1, 1, 1, 1)
+    metric = ForecastScores()
+    metric.update(truth + error * growth, truth, known)
+    return {f"{prefix}{name}": value.item() for name, value in metric.compute().items()}
+
+
 def write_run(
-    directory, network="CNN", seed=0, accuracy=0.5, status="finished", *, error=None, **changes
+    directory,
+    network="CNN",
+    seed=0,
+    accuracy=0.5,
+    status="finished",
+    *,
+    error=None,
+    scores=None,
+    **changes,
 ):
-    """A run directory; without a summary where `status` is None."""
+    """A run directory; without a summary where `status` is None.
+
+    `scores` are further test metrics.
+    """
     directory.mkdir(parents=True)
     git = changes.pop("git", {"commit": "a" * 40, "dirty": False})
     threads = changes.pop("threads", 1)
@@ -71,6 +102,7 @@ def write_run(
         reached["last"] = {"epochs_trained": 2, "metrics": last}
         reached["best"] = {"epochs_trained": 1, "metrics": last | {"val/acc": 0.6}}
         reached["test"] = {"test/acc": accuracy, "test/rmse": 2.0, "test/rmse/01": 1.0}
+        reached["test"] |= scores or {}
         summary = {"status": status, "wall_time_s": 1.5}
         summary |= reached if status == "finished" else {"error": error}
         (directory / "summary.json").write_text(json.dumps(summary))

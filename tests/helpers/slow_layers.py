@@ -46,14 +46,14 @@ def turn(images: Tensor, name: str, g: int, interpolation: str) -> Tensor:
 
 
 def turn_vectors(vectors: Tensor, name: str, g: int) -> Tensor:
-    """Turn the components [..., 2, k, k] as vectors (along columns, along rows)."""
+    """Turn the first of the components [..., n, k, k] as vectors (along columns, along rows)."""
     a, m = elements(name)[g]
     angle = 2 * math.pi * a / int(name[1:])
-    v0, v1 = vectors.unbind(-3)
+    v0, v1, *scalars = vectors.unbind(-3)
     if m:
         v0 = -v0
     c, s = math.cos(angle), math.sin(angle)
-    return torch.stack([c * v0 + s * v1, -s * v0 + c * v1], -3)
+    return torch.stack([c * v0 + s * v1, -s * v0 + c * v1, *scalars], -3)
 
 
 def lifting_kernel(
@@ -63,8 +63,9 @@ def lifting_kernel(
     turned = []
     for g in range(len(elements(name))):
         banks = turn(weight, name, g, interpolation)
-        if in_type == "vector":
-            banks = turn_vectors(banks.unflatten(2, (-1, 2)), name, g).flatten(2, 3)
+        if in_type != "scalar":
+            fibre = 2 if in_type == "vector" else 3
+            banks = turn_vectors(banks.unflatten(2, (-1, fibre)), name, g).flatten(2, 3)
         turned.append(banks)
     bank = torch.stack(turned, 2)  # [L, O, |G|, I', k, k]
     return torch.einsum("lg,logikm->ogikm", relaxed_weights, bank).flatten(0, 1)
@@ -84,12 +85,12 @@ def group_kernel(weight: Tensor, relaxed_weights: Tensor, name: str, interpolati
 def readout_kernel(
     weight: Tensor, relaxed_weights: Tensor, name: str, interpolation: str
 ) -> Tensor:
-    """weight [L, O, 2, I, k, k], relaxed_weights [L, |G|] -> [2 O, I |G|, k, k]."""
+    """weight [L, O, n, I, k, k], relaxed_weights [L, |G|] -> [n O, I |G|, k, k]."""
     turned = []
     for h in range(len(elements(name))):
         banks = turn(weight, name, h, interpolation)
         turned.append(turn_vectors(banks.transpose(2, 3), name, h).transpose(2, 3))
-    bank = torch.stack(turned, 4)  # [L, O, 2, I, |G|, k, k]
+    bank = torch.stack(turned, 4)  # [L, O, n, I, |G|, k, k]
     kernel = torch.einsum("lh,lovihkm->ovihkm", relaxed_weights, bank)
     return kernel.flatten(0, 1).flatten(1, 2)
 

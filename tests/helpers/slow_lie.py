@@ -35,9 +35,9 @@ def resample(x, rows, columns):
 
 def turn_vectors(v, t):
     """(v0, v1) along columns and rows -> the same vectors turned counter-clockwise."""
-    v0, v1 = v[:, 0::2], v[:, 1::2]
+    v0, v1, *scalars = v.unbind(2)
     turned = (math.cos(t) * v0 + math.sin(t) * v1, -math.sin(t) * v0 + math.cos(t) * v1)
-    return torch.stack(turned, 2).flatten(1, 2)
+    return torch.stack([*turned, *scalars], 2).flatten(1, 2)
 
 
 def turn_elements(x, t, num_rotations):
@@ -68,8 +68,8 @@ def act(x, t, transformation, kind, grid, num_rotations=None):
         math.cos(t) * x_ - math.sin(t) * y,
     )
     turned = resample(x, source_row + middle[0], source_column + middle[1])
-    if kind == "vector":
-        return turn_vectors(turned, t)
+    if kind.startswith("vector"):
+        return turn_vectors(turned.unflatten(1, (-1, 2 if kind == "vector" else 3)), t)
     return turn_elements(turned, t, num_rotations) if kind == "regular" else turned
 
 

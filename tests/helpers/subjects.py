@@ -23,9 +23,9 @@ def classifier(make=RelaxedGCNN, **options):
     return relax(ClassificationModule(make(**SMALL, **options), OPTIMIZER))
 
 
-def forecaster():
+def forecaster(**options):
     torch.manual_seed(0)
-    net = RelaxedGCNNForecaster(num_inputs=2, hidden_channels=2, num_layers=3)
+    net = RelaxedGCNNForecaster(num_inputs=2, hidden_channels=2, num_layers=3, **options)
     return relax(ForecastingModule(net, OPTIMIZER, num_inputs=2))
 
 

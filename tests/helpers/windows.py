@@ -20,24 +20,43 @@ def make_windows(number, length, size=6, seed=0):
     return first * 0.8 ** torch.arange(length).view(1, -1, 1, 1, 1)
 
 
+def with_density(windows):
+    """A third channel, of another size."""
+    return torch.cat([windows, 7 * windows[:, :, :1].abs()], 2)
+
+
 def loader(windows, batch_size=4):
     return DataLoader(windows, batch_size)
 
 
 class TinyWindows(LightningDataModule):
-    """10 training, 6 validation, 7 + 5 test windows; batches of 4, always in the same order."""
+    """10 training, 6 validation, 7 + 5 test windows; batches of 4, always in the same order.
+
+    With a `density_scale` they have a third channel.
+    """
 
     test_names = ("future", "domain")
     image_shape = (2, 6, 6)
 
-    def __init__(self, num_inputs=2, train_horizon=3, test_horizon=5, velocity_scale=2.5):
+    def __init__(
+        self,
+        num_inputs=2,
+        train_horizon=3,
+        test_horizon=5,
+        velocity_scale=2.5,
+        density_scale=None,
+    ):
         super().__init__()
         self.num_inputs = num_inputs
-        self.velocity_scale = velocity_scale
+        self.velocity_scale, self.density_scale = velocity_scale, density_scale
         lengths = [num_inputs + horizon for horizon in (train_horizon, test_horizon)]
         self.train = make_windows(10, lengths[0], seed=1)
         self.val = make_windows(6, lengths[0], seed=2)
         self.tests = [make_windows(7, lengths[1], seed=3), make_windows(5, lengths[1], seed=4)]
+        if density_scale is not None:
+            self.image_shape = (3, 6, 6)
+            self.train, self.val = with_density(self.train), with_density(self.val)
+            self.tests = [with_density(windows) for windows in self.tests]
 
     def train_dataloader(self):
         return loader(self.train)

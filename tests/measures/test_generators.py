@@ -37,6 +37,7 @@ def finite(generator, x, t):
 @pytest.mark.parametrize(
     ("kind", "shape", "group"),
     [("scalar", (3,), None), ("scalar", (2, 1), "c1"), ("vector", (4,), None)]
+    + [("vector+scalar", (6,), None)]
     + [("regular", (2, order), group) for order, group in ((4, "c4"), (6, "d3"), (2, "c2"))],
 )
 def test_is_the_derivative_of_moving_pictures(kind, shape, group, transformation, size):

@@ -261,7 +261,7 @@ REGULAR, LIFTED = {"output": "regular"}, nn.Unflatten(1, (2, 1))
     [
         (nn.Flatten(), [images()], {"transformation": "shear"}, "`transformation` must be one of"),
         (nn.Flatten(), [images()], {"output": "logits"}, "`output` must be one of .*got 'logits'"),
-        (nn.Flatten(), [images()], {"input": "regular"}, "`input` must be one of scalar, vector"),
+        (nn.Flatten(), [images()], {"input": "regular"}, "`input` must be one of scalar, vector, "),
         (nn.Flatten(), [images()], {"output": "scalar"}, r"output of the network .*\[3, 98\]"),
         (LIFTED, [images()], REGULAR, r"layers have none\. Pass `gr"),
         (

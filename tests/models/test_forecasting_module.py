@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from src.loggers.metrics_csv import MetricsCSVLogger, read_rows
-from src.measures import divergence
+from src.measures import ForecastScores, divergence
 from src.models.components.forecasters import RelaxedGCNNForecaster
 from src.models.components.gcnn.caching import ExpandedConv
 from src.models.components.gcnn.relaxation import relaxation_penalty, relaxed_layers
@@ -29,9 +29,9 @@ from tests.helpers.windows import (
 pytestmark = lightning_warnings
 
 
-def relaxed_net():
+def relaxed_net(**options):
     torch.manual_seed(0)
-    net = RelaxedGCNNForecaster(num_inputs=2, hidden_channels=2, num_layers=3)
+    net = RelaxedGCNNForecaster(num_inputs=2, hidden_channels=2, num_layers=3, **options)
     for layer in relaxed_layers(net).values():
         nn.init.normal_(layer.relaxed_weights)
     return net
@@ -118,6 +118,37 @@ def test_what_a_run_logs(tmp_path):
     assert other["test/loader_1/rmse"] == tested["test/domain/rmse"]
 
 
+def test_the_density_is_forecast_and_trained_but_not_scored(tmp_path):
+    """Each of the three channels in units of its own scale; scores are of the velocity."""
+    data, net = TinyWindows(density_scale=8.0), relaxed_net(density=True)
+    module, trainer = make_module(net, partial(SGD, lr=0.0)), make_trainer(tmp_path)
+    trainer.fit(module, datamodule=data)
+    scale = torch.tensor([2.5, 2.5, 8.0]).view(3, 1, 1)
+    with torch.no_grad():
+        train, val = (rolled_out(net, w, 2, scale) - w[:, 2:] for w in (data.train, data.val))
+        tests = [rolled_out(net, windows, 2, scale) for windows in data.tests]
+    expected = {"train/mse": rms(train / scale) ** 2, "val/loss": rms(val / scale) ** 2}
+    expected["val/rmse"] = rms(val[:, :, :2])
+    logged = {name: trainer.callback_metrics[name].item() for name in expected}
+    assert logged == pytest.approx(expected, rel=1e-5)
+    other = make_module(relaxed_net(density=True))
+    other.load_state_dict(module.state_dict())
+    tested = trainer.test(other, datamodule=data, verbose=False)[0]
+    for prefix, forecast, windows in zip(("test", "test/domain"), tests, data.tests):
+        scores = ForecastScores()
+        scores.update(*(v[:, :, :2] for v in (forecast, windows[:, 2:], windows[:, :2])))
+        expected = {f"{prefix}/{name}": v.item() for name, v in scores.compute().items()}
+        got = {name: tested[name] for name in expected}
+        assert got == pytest.approx(expected, rel=1e-4)
+    (windows, *_) = data.test_dataloader()[0]
+    answer = quiet(module, 2.5)[0].test_step  # returns all channels
+    module.trainer = trainer
+    torch.testing.assert_close(answer(windows, 0)["forecast"], tests[0][:4])
+    (inputs, truth), *_ = module.objective([windows]).data
+    assert torch.equal(truth, windows[:, 2:] / scale)
+    assert torch.equal(inputs.flatten(1, 2), module.network_inputs(windows))
+
+
 def test_without_a_data_module(tmp_path):
     """The scale stays 1; a second test starts anew."""
     module, trainer = make_module(), make_trainer(tmp_path)
@@ -181,7 +212,7 @@ def test_other_precisions(tmp_path, precision):
     ("window", "message"),
     [
         (torch.zeros(4, 4, 6, 6), r"must be windows of velocity frames.*got \[4, 4, 6, 6\]"),
-        (torch.zeros(4, 5, 3, 6, 6), r"time, 2, height.*got \[4, 5, 3, 6, 6\]. Use a data module"),
+        (torch.zeros(4, 5, 3, 6, 6), r"time, 2, height.*got \[4, 5, 3, 6, 6\].*net.density"),
         ((torch.zeros(1), torch.zeros(1)), "must be windows of velocity frames.*got tuple"),
         (torch.zeros(4, 2, 2, 6, 6), "longer than `num_inputs`.*of 2 frames and num_inputs=2"),
     ],
@@ -198,6 +229,7 @@ def test_windows_are_checked(window, message):
     [
         ({"num_inputs": 3}, {}, "model.num_inputs=2 and data.num_inputs=3. Set both to the same"),
         ({"velocity_scale": None}, {}, "`velocity_scale`.* above 0; got None. Use"),
+        ({}, {"net": relaxed_net(density=True)}, "`density_scale`.* above 0; got None. Use"),
         ({"velocity_scale": float("nan")}, {}, "`velocity_scale`.* above 0; got nan. Use"),
         ({}, {"loss": "l1"}, "`loss` must be one of mse, relative; got 'l1'"),
         ({}, {"input_noise": -1}, "`input_noise` must be a number of at least 0; got -1. Use 0.0"),

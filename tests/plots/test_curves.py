@@ -5,7 +5,7 @@ import pytest
 from matplotlib.colors import same_color, to_rgb
 
 from src.plots.curves import MOST_NAMED, Curves, Row, line_styles, plot_curves
-from src.plots.style import NETWORK_COLORS
+from src.plots.style import BASELINE_COLORS, NETWORK_COLORS
 
 CNN, GCNN = Row("CNN", "CNN"), Row("GCNN", "GCNN")
 
@@ -25,6 +25,9 @@ def test_colour_is_the_network_and_style_the_variant_in_all_of_them():
 def test_variants_of_a_single_network_differ_in_colour():
     styles = line_styles([Row(f"CNN, {v}", "CNN", f"{v}") for v in range(5)])
     assert len({style["color"] for style in styles}) == 5 and {s["ls"] for s in styles} == {"-"}
+    rows = [Row("CNN, 1", "CNN", "1"), Row("CNN, 2", "CNN", "2"), Row("b", "last frame repeated")]
+    *both, known = line_styles(rows)
+    assert both == styles[:2] and known["color"].upper() == BASELINE_COLORS["last frame repeated"]
 
 
 def curves(*values, x=(0, 1, 2), margin=0.0):
@@ -76,6 +79,29 @@ def test_swept_seeds_are_points_and_the_values_ticks():
     assert axes.get_xscale() == "log"
 
 
+def test_swept_values_that_lie_too_close_are_no_ticks():
+    for x, named in (((0, 30, 180), True), ((0, 5, 180), False), ((1, 5, 180), True)):
+        (axes,) = plot_curves({"acc": [curves([1, 2, 3], x=x)]}, [CNN], "k", swept=True).axes
+        assert (list(axes.get_xticks()) == list(x)) == named, x
+
+
+def test_axes_are_named_and_skill_has_a_line_at_zero_and_ends_at_minus_one():
+    panels = {
+        "test/skill, level=4": [curves([0.5, 0.2, -90])],
+        "a/skill": [curves([0.5, 0.4, 0.3])],
+    }
+    for axes, bottom in zip(plot_curves(panels, [CNN], "steps ahead").axes, (-1, 0)):
+        (zero,) = [line for line in axes.lines if set(line.get_ydata()) == {0}]
+        assert zero.get_color() == "black" and axes.get_ylim() == (bottom, 1)
+        assert axes.get_xlabel() == "steps ahead"
+    axes = plot_curves(panels, [CNN], "steps ahead").axes
+    assert [a.get_ylabel() for a in axes] == ["test/skill", "a/skill"]
+    assert [a.get_title() for a in axes] == ["level=4", ""]
+    long = "dynamics/relaxed_weight_error/blocks.0"
+    (axes,) = plot_curves({long: [curves([1, 2, 3])]}, [CNN], "epochs trained").axes
+    assert axes.get_ylabel() == "dynamics/relaxed_weight_error/\nblocks.0"
+
+
 def test_shared_axes_reach_as_far_as_all_panels():
     panels = {"a": [curves([1, 2, 3])], "b": [curves([1, 2, 30])]}
     axes = plot_curves(panels, [CNN], "epochs trained", share_y=True).axes
@@ -98,7 +124,12 @@ VALUES += [([1e-8, 1e-3, math.nan], "log"), ([0, 1e-5, 0.1], "symlog")]
 
 @pytest.mark.parametrize("values, scale", VALUES)
 def test_axes_are_logarithmic_where_values_cover_orders_of_magnitude(values, scale):
-    for x, swept, x_scale in (((0, 1e-4, 1e-2), True, "symlog"), ((0, 1, 2), False, "linear")):
+    for x, swept, x_scale in (
+        ((0, 1e-4, 1e-2), True, "symlog"),
+        ((0, 15, 180), True, "linear"),
+        ((15, 30, 180), True, "log"),
+        ((0, 1, 2), False, "linear"),
+    ):
         panels = {"t": [curves(values, x=x)]}
         [axes] = plot_curves(panels, [CNN], "alpha", swept=swept).axes
         assert (axes.get_xscale(), axes.get_yscale()) == (x_scale, scale)

@@ -99,7 +99,8 @@ def test_a_few_simulations_of_a_set_are_drawn_and_labelled(tmp_path, monkeypatch
     for name in ("animate_fields", "save_figure"):
         monkeypatch.setattr(module, name, lambda *_: None)
     stored = make_fields(10, 11)
-    plot_set(stored, [f"plume {s}" for s in range(10)], tmp_path / "set")
+    frames = np.concatenate([stored, np.ones_like(stored[:, :, :1])], 2)  # with the density
+    plot_set(frames, [f"plume {s}" for s in range(10)], tmp_path / "set")
     [(fields, rows, columns, _)] = drawn
     assert rows == ["plume 0", "plume 3", "plume 6", "plume 9"]
     assert columns == [f"frame {t}" for t in (0, 2, 4, 6, 8, 10)]

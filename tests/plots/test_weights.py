@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -66,6 +68,7 @@ LAYERS = {
     "relaxed": RelaxedLiftingConv(3, 2, 3, "c4", num_filter_banks=2),
     "vectors": RelaxedLiftingConv(1, 2, 3, "d4", num_filter_banks=2, in_type="vector"),
     "steerable": E2Conv(2, 2, 5, "c4", in_type="vector"),
+    "both": E2Conv(1, 2, 5, "c4", in_type="vector+scalar"),
     "relaxed steerable": RelaxedSteerableConv(1, 2, 5, "c4", in_type="scalar"),
 }
 
@@ -79,7 +82,9 @@ def test_kernels_turned_back_are_those_of_the_convolution_and_equal_when_strict(
         weights.add_(torch.randn_like(weights) * weights.abs().mean())
     kernels, elements = turned_back(layer)
     assert elements == list(range(layer.group.order))
-    turn = transform_vector_field if layer.in_type == "vector" else transform_image
+    turn = transform_image
+    if layer.in_type != "scalar":
+        turn = partial(transform_vector_field, field_type=layer.in_type)
     expanded = layer.expanded_kernel().unflatten(0, (-1, layer.group.order))
     for g in elements:  # T_g psi_g is the kernel that the convolution uses
         turned = turn(kernels[:, g].flatten(1, 2), layer.group, g)
@@ -118,11 +123,12 @@ def test_departures_stand_beside_the_kernels_of_a_relaxed_layer_alone():
         torch.testing.assert_close(shown, size * psi[1, 0].detach(), rtol=1e-3, atol=1e-6)
 
 
-def test_vectors_are_arrows_with_their_lengths():
-    layer = LiftingConv(1, 2, 3, "c4", in_type="vector")
+@pytest.mark.parametrize("in_type", ["vector", "vector+scalar"])
+def test_vectors_are_arrows_with_their_lengths(in_type):
+    layer = LiftingConv(1, 2, 3, "c4", in_type=in_type)
     axes = draw_kernels(nn.Sequential(layer), 8, "after training").axes[0]
     arrows = next(c for c in axes.collections if isinstance(c, Quiver))
-    weight = layer.weight.detach()
+    weight = layer.weight.detach()[:, :2]
     shown = torch.from_numpy(np.stack([arrows.U, arrows.V])).reshape(2, *axes.images[0].get_size())
     for element in range(4):
         torch.testing.assert_close(shown[:, 4:7, 4 * element : 4 * element + 3].float(), weight[1])

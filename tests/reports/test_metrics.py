@@ -28,6 +28,10 @@ def test_parts_of_metrics_are_shown_when_asked_for_and_unknown_ones_refused():
     named = ["test/rmse", "test/rmse/01", "dynamics/e/blocks.0"]
     assert choose(NAMES, ["dynamics/e/blocks.0", "test/*"], SHOWN) == named
     assert families(shown) == {"results": shown[:2], "dynamics": shown[2:4], "measures": shown[4:]}
+    baselines = ["test/rmse_linear", "test/rmse_persistence"]  # rows of their own
+    sets = ["test/rmse", "test/skill", "test/x/rmse"]
+    assert choose([*sets[::-1], *baselines], None, SHOWN) == sets
+    assert choose(baselines, ["test/*"], SHOWN) == baselines
     check_patterns(NAMES, ["test/*"])
     with pytest.raises(UserError, match=r"got 'test/rmze'\. Use test/rmse"):
         check_patterns(NAMES, ["test/rmze"])

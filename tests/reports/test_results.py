@@ -1,11 +1,20 @@
 import math
 
 import pytest
-from report_fakes import stored_run
+from report_fakes import forecast_scores, stored_run
 
 from src.errors import UserError
 from src.reports.grouping import group_runs
-from src.reports.results import Results, against, complete, configs, find_row, overview, paired
+from src.reports.results import (
+    Results,
+    against,
+    complete,
+    configs,
+    find_row,
+    overview,
+    paired,
+    per_step,
+)
 
 RMSE = {("A", 0): (0.5, 0.7), ("A", 4): (1.0, 1.2), ("B", 4): (2.0,)}
 
@@ -73,3 +82,60 @@ def test_times_have_no_interval():
     runs = [stored_run("CNN", seed, {k: v + seed for k, v in timed.items()}) for seed in (0, 1)]
     tables = complete(Results(group_runs(runs)), list(timed))
     assert [line[-1] != "-" for table in tables for line in table.rows] == [True, False]
+
+
+def forecasts(**changes):
+    """Two networks with two seeds each, on plumes of two levels."""
+    return Results(
+        group_runs(
+            [
+                stored_run(n, seed, forecast_scores(e + seed / 9, level), data__level=level, **more)
+                for n, e in (("A", 0.1), ("B", 0.2))
+                for level in (0, 4)
+                for seed in (0, 1)
+                for more in ([{key: v} for key, values in changes.items() for v in values] or [{}])
+            ]
+        )
+    )
+
+
+def test_tables_of_forecasts_have_both_baselines_as_rows():
+    results = forecasts()
+    persistence = forecast_scores(level=4)["test/rmse_persistence"]
+    lines = {line[0]: line[1:] for line in overview(results, ["test/rmse", "test/nrmse"]).rows}
+    assert lines["last frame repeated, level=4"] == [
+        *("0", "-", "-", "-", f"{persistence:.4g}", "-"),
+    ]
+    assert list(lines)[-2:] == [f"linear extrapolation, level={level}" for level in (0, 4)]
+    (table,) = complete(results, ["test/nrmse", "test/rmse"])
+    assert [line[0] for line in table.rows] == ["test/nrmse"] * 4 + ["test/rmse"] * 8
+    assert table.rows[-1][2] == table.rows[-1][4] == table.rows[-1][5] == "-"
+    table = against(results, "data.level", "level", ["test/rmse", "test/nrmse"])
+    names = ["A", "B", "last frame repeated", "linear extrapolation"]
+    assert [line[1] for line in table.rows] == [*names, "A", "B"]
+    assert table.rows[2][3] == f"{persistence:.4g}"
+
+
+@pytest.mark.parametrize("key", ["model__alpha", "data__train_horizon"])
+def test_a_baseline_is_the_same_at_every_value_of_what_changes_no_test(key):
+    table = against(forecasts(**{key: (1, 2)}), key.replace("__", "."), "k", ["test/rmse"])
+    labels = [line[1] for line in table.rows]
+    assert labels[:4] == ["A, level=0", "A, level=4", "B, level=0", "B, level=4"]
+    assert labels[4::2] == ["last frame repeated, level=0", "linear extrapolation, level=0"]
+    assert all(line[2] == line[3] != "-" for line in table.rows[4:])
+
+
+def test_skill_is_shown_at_the_first_trained_and_last_step():
+    results = forecasts()
+    names = [f"test/skill/{step:02d}" for step in range(1, 9)]
+    table = per_step(results, names)
+    assert table.columns == ["runs", "test/skill/01", "test/skill/06", "test/skill/08"]
+    assert len(table.rows) == 8
+    best = [max(float(line[1]) for line in table.rows[4 + level :: 2]) for level in (0, 1)]
+    assert best == [0, 0]  # the better baseline
+    assert per_step(results, names[:2]).columns[1:] == names[:2]
+
+
+def test_forecasts_of_other_test_data_are_not_subtracted():
+    (table,) = paired(forecasts(), None, ["test/rmse"])
+    assert [line[1] for line in table.rows] == [f"B, level={v} − A, level={v}" for v in (0, 4)]

@@ -3,7 +3,15 @@ from report_fakes import stored_run
 
 from src.errors import UserError
 from src.reports.grouping import group_runs
-from src.reports.swept import check_swept, going_along, lines_against, pairs, swept_keys, variant
+from src.reports.swept import (
+    by_data,
+    check_swept,
+    going_along,
+    lines_against,
+    pairs,
+    swept_keys,
+    variant,
+)
 
 RUNS = [stored_run(n, s, model__alpha=a) for n in ("A", "B") for a in (1, 0.0) for s in (0, 1)]
 
@@ -89,3 +97,15 @@ def test_pairs_differ_in_one_choice():
         assert not list(pairs(group_runs(runs), None))
     preset = [stored_run("A", model__lr=1), stored_run("B", model__lr=2)]
     assert len(list(pairs(group_runs(preset), None))) == 1  # each with its own learning rate
+
+
+def test_rows_are_of_one_data_whatever_changes_their_training():
+    runs = [
+        stored_run("A", data__level=level, data__augment=group, model__alpha=alpha)
+        for level in (0, 4)
+        for group in ("none", "c4")
+        for alpha in (0, 1)
+    ]
+    parts = by_data(group_runs(runs))
+    assert {data: len(rows) for data, rows in parts.items()} == {"level=0": 4, "level=4": 4}
+    assert list(by_data(group_runs(runs[:2]))) == [""]

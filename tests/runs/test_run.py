@@ -81,6 +81,29 @@ def test_what_is_refused_before_the_start_leaves_an_earlier_summary(tmp_path):
     assert (tmp_path / "summary.json").read_text() == "{}"
 
 
+@pytest.mark.parametrize(
+    ("has_begun", "result"), [(False, None), (False, "metrics.csv"), (True, None)]
+)
+def test_a_run_refused_before_it_has_begun_leaves_no_directory(
+    tmp_path, monkeypatch, has_begun, result
+):
+    folder = tmp_path / "train" / "runs" / "a"
+    folder.mkdir(parents=True)
+    (folder / "train.log").touch()
+    hydra = OmegaConf.create({"runtime": {"output_dir": str(folder)}, "job": {"name": "train"}})
+    for name, value in {"initialized": lambda: True, "get": lambda: hydra}.items():
+        monkeypatch.setattr(f"src.runs.run.HydraConfig.{name}", value)
+    monkeypatch.setattr("src.runs.run.in_sweep", lambda: False)
+    config = OmegaConf.create({"seed": 0, "paths": {"log_dir": str(tmp_path)}})
+    refused = pytest.raises(UserError, match="no such group")
+    with refused, open_run(config, lambda c: Run(c, folder, has_begun=has_begun)):
+        (folder / "config.yaml").touch()
+        if result:
+            (folder / result).touch()
+        raise UserError("no such group")
+    assert [path.name for path in tmp_path.iterdir()] == (["train"] if result or has_begun else [])
+
+
 def test_the_size_of_the_network_is_logged(tmp_path, caplog):
     relaxed = RelaxedSteerableConv(1, 2, 3, "c4", "scalar", "regular")
     network = torch.nn.Sequential(torch.nn.Conv2d(1, 1, 3), relaxed)

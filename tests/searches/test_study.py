@@ -2,13 +2,15 @@ import optuna
 import pytest
 from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
-from optuna.distributions import FloatDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from src.errors import UserError
 from src.searches.study import JournalLock, SharedStudy
+
+ANY_RATE = FloatDistribution(0, 1)
 
 
 def test_half_a_line_of_a_journal_is_cut_off(tmp_path):
@@ -32,12 +34,12 @@ def test_half_a_line_of_a_journal_is_cut_off(tmp_path):
 @pytest.fixture
 def join(tmp_path):
     """Take part in one study, as a process would."""
-    sampler = {"_target_": "optuna.samplers.TPESampler"}
-    fixed = {"storage": None, "pruner": None, "direction": "max", "sampler": sampler}
+    fixed = {"storage": None, "pruner": None, "direction": "max"}
 
-    def shared(name="study", seed=0):
-        settings = {"dir": str(tmp_path / name), "name": name, "seed": seed, **fixed}
-        return SharedStudy(OmegaConf.create(settings), {"lr": FloatDistribution(0, 1)})
+    def shared(name="study", seed=0, sampler="TPESampler", lr=ANY_RATE):
+        sampler = {"_target_": f"optuna.samplers.{sampler}"}
+        own = {"dir": str(tmp_path / name), "name": name, "seed": seed, "sampler": sampler}
+        return SharedStudy(OmegaConf.create(fixed | own), {"lr": lr})
 
     return shared
 
@@ -89,6 +91,16 @@ def test_equal_seeds_draw_equal_values_also_when_interrupted(join):
     assert len(set(whole)) == 13
     assert drawn(join("other", seed=1), 2) != whole[:2]
     assert drawn(join("drawn", seed=None), 1) != drawn(join("again", seed=None), 1)
+
+
+@pytest.mark.filterwarnings("ignore:BruteForceSampler is experimental")
+def test_a_sampler_that_tries_all_values_ends_with_the_last_one(join):
+    study = join(sampler="BruteForceSampler", lr=CategoricalDistribution((0.1, 0.2, 0.3)))
+    tried = set()
+    while claim := study.next_trial(3):
+        tried.add(claim.trial.params["lr"])
+        study.tell(claim, 1.0, TrialState.COMPLETE)
+    assert tried == {0.1, 0.2, 0.3} and study.num_finished() == 3
 
 
 def test_settings_must_stay_as_they_were_and_a_new_study_has_a_new_directory(join, tmp_path):

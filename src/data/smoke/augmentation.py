@@ -1,4 +1,6 @@
-"""Turning windows of velocities by elements of a group, on the device that they lie on."""
+"""Turning windows of frames by elements of a group, on the device that they lie on."""
+
+from functools import partial
 
 import torch
 from torch import Generator, Tensor
@@ -6,6 +8,8 @@ from torch import Generator, Tensor
 from src.checks import wrong
 from src.models.components.gcnn.actions import transform_vector_field
 from src.models.components.gcnn.groups import Group, make_group
+
+FIELD_TYPES = {2: "vector", 3: "vector+scalar"}  # by the channels of a frame
 
 
 def group_on_grid(augment: str) -> Group | None:
@@ -16,8 +20,8 @@ def group_on_grid(augment: str) -> Group | None:
     """
     if augment == "none":
         return None
-    group = make_group(augment)
-    if not all(group.is_exact(element) for element in range(group.order)):
+    group = make_group(augment) if isinstance(augment, str) else None
+    if group is None or not all(group.is_exact(element) for element in range(group.order)):
         rule = "none, or a group whose elements map the grid of a frame to itself"
         raise ValueError(wrong("augment", rule, augment, "data.augment=c4 or data.augment=d4"))
     return group
@@ -26,17 +30,19 @@ def group_on_grid(augment: str) -> Group | None:
 def turn_windows(windows: Tensor, group: Group, elements: Tensor) -> Tensor:
     """(g_b v_b)(t, x) = rho(g_b) v_b(t, g_b^-1 x): each window changed by an element of its own.
 
-    Takes windows ``[B, T, 2, H, H]`` and elements ``[B]``, which lie on the CPU.
+    Takes windows ``[B, T, 2, H, H]``, or ``[B, T, 3, H, H]`` with the density, which has no
+    direction, and elements ``[B]``, which lie on the CPU.
     """
+    turn = partial(transform_vector_field, field_type=FIELD_TYPES[windows.shape[2]])
     turned = windows.clone()
     for element in elements.unique().tolist():
         rows = (elements == element).nonzero().flatten().to(windows.device)
         own = windows.index_select(0, rows)
-        turned[rows] = transform_vector_field(own.flatten(0, 1), group, element).view_as(own)
+        turned[rows] = turn(own.flatten(0, 1), group, element).view_as(own)
     return turned
 
 
 def turn_at_random(windows: Tensor, group: Group, generator: Generator) -> Tensor:
-    """Change each window ``[B, T, 2, H, H]`` by an element drawn uniformly on the CPU."""
+    """Change each window as `turn_windows` does, by an element drawn uniformly on the CPU."""
     elements = torch.randint(group.order, (len(windows),), generator=generator)
     return turn_windows(windows, group, elements)

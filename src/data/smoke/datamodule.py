@@ -53,6 +53,7 @@ class SmokeDataModule(InMemoryDataModule):
         plumes: plumes that are simulated; with a ``level``, the function that makes them of it.
         num_steps, skip_frames, velocity_dt, smoke_dt, resolution, layout, dtype: see
             `SmokeSettings`.
+        density: whether frames have the density of the smoke as a third channel, also in the file.
         starts: windows per simulation, by the names train, val, future and domain; with
             ``split="strength"`` the most of them, by train, val, unseen and beyond.
         num_inputs: frames that a network is given.
@@ -80,8 +81,9 @@ class SmokeDataModule(InMemoryDataModule):
         settings: settings of the set.
         windows: `Windows` by the names of the parts; without unseen tasks there is no domain.
         test_names: names of the test loaders, in their order.
-        image_shape: shape of a frame, (2, H, W).
+        image_shape: shape of a frame, (2, H, W), or (3, H, W) with the density.
         velocity_scale: root mean square of the components in the training frames.
+        density_scale: that of the density; None without it.
         equivariance_error: `data_equivariance_error` of the stored frames, in cells per time unit;
             None for sets that are not plumes turned to the four sides, and before ``setup``.
 
@@ -103,6 +105,7 @@ class SmokeDataModule(InMemoryDataModule):
         resolution: int = 64,
         layout: str = "centered",
         dtype: str = "float32",
+        density: bool = False,
         num_inputs: int = 10,
         train_horizon: int = 6,
         test_horizon: int = 20,
@@ -132,6 +135,7 @@ class SmokeDataModule(InMemoryDataModule):
             smoke_dt=smoke_dt,
             layout=layout,
             dtype=dtype,
+            density=density,
         )
         self.data_dir = checked_folder(data_dir)
         self.device = device
@@ -145,7 +149,7 @@ class SmokeDataModule(InMemoryDataModule):
         self.augmenting_group = group_on_grid(augment)
         self.num_inputs = num_inputs
         self.coarsen = coarsen
-        self.image_shape = (2, resolution // coarsen, resolution // coarsen)
+        self.image_shape = (2 + density, resolution // coarsen, resolution // coarsen)
         check_choice("split", split, tuple(PARTS))
         if held_out_side is not None and split != "side":
             fix = "data.split=side to hold a side out"
@@ -175,6 +179,7 @@ class SmokeDataModule(InMemoryDataModule):
         self.equivariance_frames = (first, end)
         self.equivariance_error: float | None = None
         self.velocity_scale: float | None = None
+        self.density_scale: float | None = None
 
     def prepare_data(self) -> None:
         """Simulate the set once; see `src.data.smoke.generation.prepare`."""
@@ -187,15 +192,17 @@ class SmokeDataModule(InMemoryDataModule):
             return
         stored = torch.from_numpy(self.stored_set().read())
         self.equivariance_error = self.measure_equivariance(stored)
-        velocities = stored.float()
+        frames = stored.float()
         if self.coarsen > 1:
-            velocities = torch.stack([block_means(own, self.coarsen) for own in stored])
+            frames = torch.stack([block_means(own, self.coarsen) for own in stored])
         self._datasets = {
-            part: WindowDataset(velocities, windows) for part, windows in self.windows.items()
+            part: WindowDataset(frames, windows) for part, windows in self.windows.items()
         }
         train = self.windows["train"]
-        frames = velocities[list(train.simulations), train.starts[0] : train.end]
-        self.velocity_scale = frames.double().square().mean().sqrt().item()
+        trained = frames[list(train.simulations), train.starts[0] : train.end]
+        self.velocity_scale = trained[:, :, :2].double().square().mean().sqrt().item()
+        if self.settings.density:
+            self.density_scale = trained[:, :, 2].double().square().mean().sqrt().item()
         if self.equivariance_error is not None and self._position()[1] == 0:
             error = self.equivariance_error
             log.info("Equivariance error of the data %s: %.3f", self.settings.name, error)
@@ -204,13 +211,13 @@ class SmokeDataModule(InMemoryDataModule):
         """The set on disk, mapped into memory."""
         return StoredSet.open(self.settings.path(self.data_dir), self.settings)
 
-    def measure_equivariance(self, velocities: Tensor) -> float | None:
-        """The equivariance error of the set's velocities ``[S, T, 2, H, W]``; see the attribute."""
+    def measure_equivariance(self, stored: Tensor) -> float | None:
+        """The equivariance error of the velocities of stored frames; see the attribute."""
         groups = turned_plumes(self.settings.plumes)
         if groups is None:
             return None
         frames, layout = slice(*self.equivariance_frames), self.settings.layout
-        errors = [data_equivariance_error(velocities[group, frames], layout) for group in groups]
+        errors = [data_equivariance_error(stored[group, frames, :2], layout) for group in groups]
         return sum(errors) / len(errors)
 
     def test_dataloader(self) -> list[DataLoader]:
@@ -229,7 +236,7 @@ class SmokeDataModule(InMemoryDataModule):
 
 
 def block_means(frames: Tensor, size: int) -> Tensor:
-    """Means over blocks of ``size`` x ``size`` cells of frames ``[T, 2, H, W]``, in float32.
+    """Means over blocks of ``size`` x ``size`` cells of frames ``[T, C, H, W]``, in float32.
 
     Summed in float64, so that frames that are turned copies stay so bit for bit.
     """

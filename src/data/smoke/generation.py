@@ -118,28 +118,32 @@ def _simulate(
         bar.update(cells)
         if step <= settings.skip_frames:
             continue
-        velocity = simulation.velocity(settings.layout)
-        frames.append(stored_frame(velocity, plumes, settings.resolution))
+        frame = simulation.velocity(settings.layout)
+        if settings.density:
+            frame = np.concatenate([frame, simulation.density()], 1)
+        frames.append(stored_frame(frame, plumes, settings.resolution))
         divergences.append(simulation.max_divergence())
         if len(frames) == CHUNK_FRAMES or step == settings.num_steps:
             done.save(np.stack(frames, 1), max(divergences), simulation.state())
             frames, divergences = [], []
 
 
-def stored_frame(velocity: np.ndarray, plumes: Sequence[Plume], resolution: int) -> np.ndarray:
-    """Bring velocities to the stored resolution, in cells of the stored grid per time unit.
+def stored_frame(frame: np.ndarray, plumes: Sequence[Plume], resolution: int) -> np.ndarray:
+    """Bring frames to the stored resolution, velocities in cells of the stored grid per time unit.
 
-    A plume that is magnified by f was simulated on a grid f times as fine. Its velocities are
+    A plume that is magnified by f was simulated on a grid f times as fine. Its frames are
     averaged down bilinearly with antialiasing (a triangle f cells wide to each side, clipped at
-    the walls), which commutes with quarter turns, and divided by f. Velocities are
-    ``[S, 2, N, N]``, one simulation per plume; the result has N = ``resolution``.
+    the walls), which commutes with quarter turns, and velocities divided by f. Frames are
+    ``[S, 2, N, N]``, one simulation per plume, or ``[S, 3, N, N]`` with the density, which has no
+    unit of length; the result has N = ``resolution``.
     """
-    if velocity.shape[-1] != resolution:
+    if frame.shape[-1] != resolution:
         size = (resolution, resolution)
-        fine = torch.from_numpy(velocity)
-        velocity = F.interpolate(fine, size, mode="bilinear", antialias=True).numpy()
-    factors = np.array([plume.magnification for plume in plumes], velocity.dtype)
-    return velocity / factors[:, None, None, None]
+        fine = torch.from_numpy(frame)
+        frame = F.interpolate(fine, size, mode="bilinear", antialias=True).numpy()
+    factors = np.ones(frame.shape[:2], frame.dtype)
+    factors[:, :2] = [[plume.magnification] for plume in plumes]
+    return frame / factors[..., None, None]
 
 
 def _segments(

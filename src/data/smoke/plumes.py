@@ -177,6 +177,19 @@ def strength_plumes(
     return plumes
 
 
+def up_to_turns(plume: Plume) -> tuple[float, ...]:
+    """What is the same for plumes that are turned or mirrored copies of one another, and no others.
+
+    Strength of the buoyancy; place of the inflow from the box's centre along it, and distance
+    beside it; radius and resolution.
+    """
+    (right, up), strength = plume.buoyancy, math.hypot(*plume.buoyancy)
+    x, y = (place - plume.resolution / 2 for place in plume.inflow)
+    along, beside = (x * right + y * up) / strength, abs(x * up - y * right) / strength
+    numbers = (strength, along, beside, plume.radius, plume.resolution)
+    return tuple(round(number, 9) for number in numbers)
+
+
 def _check_level(level: int) -> None:
     check_integer("level", level, minimum=0)
     if level > MAX_LEVEL:

@@ -34,6 +34,7 @@ class SmokeSettings:
         layout: ``centered``, velocities at the cells' centres; ``staggered_cropped``, both
             components at the lower faces of the cells, as in the published files.
         dtype: ``float32`` or ``float64``, of the simulation and of the file.
+        density: whether the density of the smoke is stored too.
 
     Raises:
         ValueError: names the setting, the rule, the value and a fix.
@@ -48,11 +49,14 @@ class SmokeSettings:
     smoke_dt: float = 1.0
     layout: str = "centered"
     dtype: str = "float32"
+    density: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "plumes", tuple(self.plumes))
         check_choice("layout", self.layout, LAYOUTS)
         check_choice("dtype", self.dtype, DTYPES)
+        if not isinstance(self.density, bool):
+            raise ValueError(wrong("density", "true or false", self.density, "data.density=true"))
         check_integer("num_steps", self.num_steps)
         check_integer("skip_frames", self.skip_frames, minimum=0)
         if self.skip_frames >= self.num_steps:
@@ -77,13 +81,18 @@ class SmokeSettings:
         return self.num_steps - self.skip_frames
 
     def as_json(self) -> str:
-        """All settings as text; equal for equal settings, whether 1 was written or 1.0."""
+        """All settings as text; equal for equal settings, whether 1 was written or 1.0.
+
+        Without density as in versions that did not know it, so that their files are found.
+        """
 
         def number(text: str) -> int | float:
             value = float(text)
             return int(value) if value.is_integer() else value
 
         plain = json.loads(json.dumps(asdict(self)), parse_float=number)
+        if not plain["density"]:
+            del plain["density"]
         return json.dumps({"version": _VERSION, **plain}, sort_keys=True)
 
     def path(self, data_dir: Path) -> Path:

@@ -111,6 +111,10 @@ class Simulation:
         frame = torch.stack([x.mT, y], 1)
         return np.ascontiguousarray(frame.cpu().numpy(), dtype=self._dtype)
 
+    def density(self) -> np.ndarray:
+        """The smoke ``[S, 1, row, column]``; each step lets 1 into the cells of the inflow."""
+        return self._fields["smoke"].mT[:, None].cpu().numpy().astype(self._dtype)
+
     def max_divergence(self) -> float:
         """Largest divergence of the velocity at the faces of a cell, in 1 / time unit."""
         return divergence(self._fields["faces"]).abs().max().item()

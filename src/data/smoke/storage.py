@@ -80,13 +80,13 @@ def write_set(
 
 @dataclass(frozen=True)
 class StoredSet:
-    """A stored set of simulated velocities, of which only what is indexed is read.
+    """A stored set of simulated frames, of which only what is indexed is read.
 
     Attributes:
         path: file of the set.
-        velocities: ``[S, T, 2, H, W]`` in cells per time unit, component 0 along increasing column
-            index; an array on disk, mapped into memory and decompressed where it is indexed.
-            Not checked; see `read`.
+        frames: velocities ``[S, T, 2, H, W]`` in cells per time unit, component 0 along increasing
+            column index, or ``[S, T, 3, H, W]`` with the density; an array on disk, mapped into
+            memory and decompressed where it is indexed. Not checked; see `read`.
         settings: text of `SmokeSettings.as_json`.
         versions: versions of the libraries that made the file.
         sha256: checksum of each simulation's frames.
@@ -95,7 +95,7 @@ class StoredSet:
     """
 
     path: Path
-    velocities: "NDArray"
+    frames: "NDArray"
     settings: str
     versions: dict[str, str]
     sha256: list[str]
@@ -136,15 +136,15 @@ class StoredSet:
         return stored
 
     def read(self) -> np.ndarray:
-        """All frames ``[S, T, 2, H, W]``, compared with their checksums.
+        """All frames, compared with their checksums.
 
         Raises:
             ValueError: if the file is damaged.
         """
-        frames = np.empty(self.velocities.shape, self.velocities.dtype)
+        frames = np.empty(self.frames.shape, self.frames.dtype)
         for index, expected in enumerate(self.sha256):
             try:
-                frames[index] = self.velocities[index]
+                frames[index] = self.frames[index]
             except (RuntimeError, ValueError) as error:  # blosc2's, of blocks that it cannot read
                 raise _damaged(self.path, str(error)) from error
             if hashlib.sha256(frames[index].tobytes()).hexdigest() != expected:
@@ -153,10 +153,10 @@ class StoredSet:
 
 
 def _shape(settings: str) -> tuple[int, int, int, int, int]:
-    """Shape ``[S, T, 2, H, W]`` of a set, from the text of its settings."""
+    """Shape of the frames of a set, from the text of its settings."""
     read = json.loads(settings)
-    frames = read["num_steps"] - read["skip_frames"]
-    return len(read["plumes"]), frames, 2, read["resolution"], read["resolution"]
+    frames, channels = read["num_steps"] - read["skip_frames"], 2 + read.get("density", False)
+    return len(read["plumes"]), frames, channels, read["resolution"], read["resolution"]
 
 
 def _damaged(path: Path, reason: str) -> ValueError:

@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 
 from src.checks import wrong
 from src.data.samples import spread
-from src.data.smoke.plumes import SIDES, Plume
+from src.data.smoke.plumes import SIDES, Plume, up_to_turns
 
 PARTS = {  # of the data, by the split; the last two of each are tests
     "published": ("train", "val", "future", "domain"),
@@ -78,6 +78,9 @@ def plumes_by_strength(
 ) -> dict[str, list[int]]:
     """Indices of the simulations of each part, whose first label is one of the part's strengths.
 
+    But without those that are turned or mirrored copies of one of an earlier part: where the
+    sides differ, a weak plume of a strong side may have the buoyancy of another strength.
+
     Raises:
         ValueError: if a part has no strength or one of another part, or no plume has one.
     """
@@ -94,10 +97,13 @@ def plumes_by_strength(
     if unknown:
         fix = "data=smoke_strengths"
         raise ValueError(wrong("strengths", "first labels of simulated plumes", unknown, fix))
-    return {
-        part: [index for index, strength in enumerate(first) if strength in strengths[part]]
-        for part in PARTS["strength"]
-    }
+    parts: dict[str, list[int]] = {}
+    before: set[tuple[float, ...]] = set()
+    for part in PARTS["strength"]:
+        kinds = {i: up_to_turns(plumes[i]) for i, k in enumerate(first) if k in strengths[part]}
+        parts[part] = [index for index, kind in kinds.items() if kind not in before]
+        before.update(kinds.values())
+    return parts
 
 
 @dataclass(frozen=True)
@@ -191,28 +197,28 @@ def _too_short(part: str, windows: Windows, num_frames: int) -> ValueError:
 
 
 class WindowDataset(Dataset):
-    """Windows of velocities in memory, from which a loader takes a whole batch with one index.
+    """Windows of frames in memory, from which a loader takes a whole batch with one index.
 
-    Windows are ordered by simulation, those of one by their first frames. The frames of the
-    velocities ``[S, T, 2, H, W]``, which must be contiguous, are not copied before a batch is read.
+    Windows are ordered by simulation, those of one by their first frames. The frames
+    ``[S, T, C, H, W]``, which must be contiguous, are not copied before a batch is read.
     """
 
-    def __init__(self, velocities: Tensor, windows: Windows) -> None:
+    def __init__(self, frames: Tensor, windows: Windows) -> None:
         self.windows = windows
-        self._frames = velocities.flatten(0, 1)
+        self._frames = frames.flatten(0, 1)
         simulations = np.array(windows.simulations, dtype=np.int64)[:, None]
         starts = np.array(windows.starts, dtype=np.int64)
-        self._rows = (simulations * velocities.shape[1] + starts).ravel()
+        self._rows = (simulations * frames.shape[1] + starts).ravel()
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def __getitem__(self, index: int) -> Tensor:
-        """The window ``[L, 2, H, W]`` at ``index``."""
+        """The window ``[L, C, H, W]`` at ``index``."""
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: Sequence[int]) -> Tensor:
-        """The windows ``[B, L, 2, H, W]`` at ``indices``."""
+        """The windows ``[B, L, C, H, W]`` at ``indices``."""
         length = self.windows.length
         rows = self._rows[np.asarray(indices)][:, None] + np.arange(length)
         frames = self._frames.index_select(0, torch.from_numpy(rows.ravel()))

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from torch import Tensor, nn
+
 from src.measures.actions import group_of
 from src.measures.equivariance import equivariance_errors
 from src.measures.lie_derivative import lie_derivatives
@@ -32,10 +34,10 @@ def equivariance_error(
         fallback_group: the group where the network has none, or the trivial one.
         angles: adds to the details a curve of this many angles, multiples of 360° / angles.
     """
-    network, inputs = subject.network, subject.inputs()
+    (network, kinds), inputs = _measured(subject, input, output), subject.inputs()
     own = group_of(network)
     group = make_group(group or (own if own and own.order > 1 else fallback_group))
-    options = _kinds(subject, input, output) | {"interpolation": interpolation}
+    options = kinds | {"interpolation": interpolation}
     asked = options | {"elements": elements, "per_layer": per_layer}
     found = equivariance_errors(network, inputs, group, **asked)
     values = _with_layers("equivariance_error", found.overall, found.per_layer)
@@ -70,11 +72,11 @@ def lie_derivative(
         published: adds ``..._published`` where outputs are logits, see `published_lie_derivative`.
     """
     values, inputs = {}, subject.inputs()
-    kinds = _kinds(subject, input, output)
+    network, kinds = _measured(subject, input, output)
     options = kinds | {"per_layer": per_layer, "offset": offset}
     for transformation in transformations:
         name = "lie_derivative" + ("" if transformation == "rotation" else f"_{transformation}")
-        found = lie_derivatives(subject.network, inputs, transformation, **options)
+        found = lie_derivatives(network, inputs, transformation, **options)
         values |= _with_layers(name, found.overall, found.per_layer)
         values[f"{name}_relative"] = found.relative
         if published and kinds == {"input": "scalar", "output": "invariant"}:
@@ -84,10 +86,26 @@ def lie_derivative(
     return Reading(values)
 
 
-def _kinds(subject: Subject, input: str | None, output: str | None) -> dict[str, Any]:
-    """How inputs and outputs transform: as given, or as the module says."""
+class VelocityOf(nn.Module):
+    """A network without the density that it forecasts too, so that errors of velocities compare."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network, self.blocks = network, getattr(network, "blocks", None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.network(x)[:, :2]
+
+
+def _measured(
+    subject: Subject, input: str | None, output: str | None
+) -> tuple[nn.Module, dict[str, Any]]:
+    """The network; how inputs and outputs transform: as given, or as the module says."""
     input = input or getattr(subject.module, "input_kind", "scalar")
-    return {"input": input, "output": output or getattr(subject.module, "output_kind", "invariant")}
+    output = output or getattr(subject.module, "output_kind", "invariant")
+    if output == "vector+scalar":
+        return VelocityOf(subject.network), {"input": input, "output": "vector"}
+    return subject.network, {"input": input, "output": output}
 
 
 def _with_layers(name: str, overall: float, per_layer: dict[str, float]) -> dict[str, float]:

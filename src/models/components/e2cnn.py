@@ -29,12 +29,13 @@ class E2Conv(ExpandedConv):
         in_channels, out_channels: I and O, fields of the input and of the output.
         kernel_size: k, odd; the input is padded by k // 2 zeros on each side.
         group: a group or its name.
-        in_type, out_type: ``"scalar"``, ``"vector"`` or ``"regular"``.
+        in_type, out_type: ``"scalar"``, ``"vector"``, ``"vector+scalar"`` or ``"regular"``.
         bias: whether to add one number per output field, shared over the group.
 
     Shapes:
-        input [B, I, H, W] (scalar), [B, 2 I, H, W] (vector, ordered (i, component)) or
-        [B, I, |G|, H, W] (regular); output with O, the same; ``weight`` [O, I, n].
+        input [B, I, H, W] (scalar), [B, 2 I, H, W] (vector, ordered (i, component)),
+        [B, 3 I, H, W] (each vector followed by a scalar) or [B, I, |G|, H, W] (regular); output
+        with O, the same; ``weight`` [O, I, n].
 
     Reference: M. Weiler, G. Cesa, General E(2)-Equivariant Steerable CNNs, NeurIPS 2019.
     """
@@ -52,7 +53,7 @@ class E2Conv(ExpandedConv):
         super().__init__(in_channels, out_channels, kernel_size, group, in_type, out_type)
         self.stride, self.padding = 1, kernel_size // 2
         self.basis = self.exact_constants()["basis"].to(torch.get_default_dtype())
-        if bias and out_type == "vector":
+        if bias and out_type.startswith("vector"):
             rule = "False for vector outputs, because a constant vector does not turn"
             raise ValueError(wrong("bias", rule, bias, "bias=False"))
         self.weight = nn.Parameter(torch.empty(self._weight_shape()))

@@ -92,19 +92,20 @@ def gspace(group: Group) -> gspaces.GSpace:
 
 
 def representation(space: gspaces.GSpace, group: Group, field_type: str) -> Representation:
-    """e2cnn's own; of vectors the group's matrices, as irreps and an orthogonal change of basis."""
-    if field_type != "vector":
+    """e2cnn's own; where there are vectors rho(g), as irreps and an orthogonal change of basis."""
+    if not field_type.startswith("vector"):
         return space.trivial_repr if field_type == "scalar" else space.regular_repr
-    fibre = space.fibergroup
+    fibre, size = space.fibergroup, group.fibre_size(field_type)
+    rho = group.representation(field_type).numpy()
     names, columns = [], []
     for name, irrep in fibre.irreps.items():
-        pairs = zip(group.matrices.numpy(), fibre.elements)
+        pairs = zip(rho, fibre.elements)
         projection = np.mean([np.kron(matrix, irrep(element)) for matrix, element in pairs], 0)
         for column in _orthonormal(projection):
-            if sum(c.shape[1] for c in columns) + irrep.size <= 2:
+            if sum(c.shape[1] for c in columns) + irrep.size <= size:
                 names.append(name)
-                columns.append(column.reshape(2, irrep.size) * math.sqrt(irrep.size))
-    return Representation(fibre, "vector", names, np.concatenate(columns, 1), [])
+                columns.append(column.reshape(size, irrep.size) * math.sqrt(irrep.size))
+    return Representation(fibre, field_type, names, np.concatenate(columns, 1), [])
 
 
 def _orthonormal(projection: np.ndarray) -> Iterator[np.ndarray]:

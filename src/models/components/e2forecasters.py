@@ -28,8 +28,8 @@ class E2CNNForecaster(GroupForecaster):
                 out_channels,
                 kernel_size,
                 group,
-                in_type="vector" if place == "first" else "regular",
-                out_type="vector" if place == "last" else "regular",
+                in_type=self.field_type if place == "first" else "regular",
+                out_type=self.field_type if place == "last" else "regular",
                 bias=norm == "none" and place != "last",
             )
 

@@ -28,7 +28,7 @@ class FirstGuess(nn.Module):
         learn_slope: whether c is trained; it starts at ``slope``.
 
     Shapes:
-        input [B, 2 T, H, W], channels ordered (time, component); output [B, 2, H, W].
+        input [B, n T, H, W], channels ordered (time, component); output [B, n, H, W].
     """
 
     def __init__(
@@ -46,13 +46,15 @@ class FirstGuess(nn.Module):
             fix = "data.num_inputs=2, or model.net.residual=last"
             raise ValueError(wrong("residual", rule, residual, fix))
         self.residual = residual
+        self.num_inputs = num_inputs
         learned = learn_slope and residual == "linear"
         self.slope = nn.Parameter(torch.tensor(float(slope))) if learned else slope
 
     def forward(self, x: Tensor) -> Tensor:
-        last = x[:, -2:]
+        frames = x.chunk(self.num_inputs, 1)
+        last = frames[-1]
         if self.residual == "linear":
-            return last + self.slope * (last - x[:, -4:-2])
+            return last + self.slope * (last - frames[-2])
         return last if self.residual == "last" else torch.zeros_like(last)
 
     def extra_repr(self) -> str:

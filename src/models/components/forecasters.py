@@ -46,23 +46,25 @@ class Forecaster(nn.Module):
     Args:
         make_conv: (in_channels, out_channels, place) -> a convolution that pads with zeros.
             ``in_channels`` of the ``"first"`` and ``out_channels`` of the ``"last"`` count
-            vectors. The number of its parameters must be as for `conv_counter`.
+            frames. The number of its parameters must be as for `conv_counter`.
         batch_norm: channels -> norm, for ``norm="batch"``.
         num_inputs: T, frames in the input.
         hidden_channels: channels of all layers but the last, one number or one per layer.
         num_parameters: scale ``hidden_channels`` to this many parameters, within 3 %.
         num_layers: number of convolutions with the readout, at least three.
+        density: whether frames hold the density of the smoke too, which is then forecast as well.
         norm: ``"batch"``, ``"group"`` (`SampleNorm`) or ``"none"``, before each activation.
         activation: see `make_activation`.
         residual, slope, learn_slope: see `FirstGuess`.
 
     Attributes:
+        field_type: of a frame, ``"vector"`` or with density ``"vector+scalar"``.
         blocks: one block per convolution but the last; measures look at their outputs.
         readout: the last convolution.
 
     Shapes:
-        input [B, 2 T, H, W], channels ordered (time, component); output [B, 2, H, W]. Component
-        0 points along increasing column index, component 1 along increasing row index.
+        input [B, n T, H, W], channels ordered (time, component); output [B, n, H, W]; n = 2, or 3
+        with density, which comes last. Component 0 points along columns, component 1 along rows.
 
     Reference: R. Wang, R. Walters, R. Yu, Approximately Equivariant Networks for Imperfectly
     Symmetric Dynamics, ICML 2022; five layers as there.
@@ -77,6 +79,7 @@ class Forecaster(nn.Module):
         hidden_channels: int | Sequence[int] = 10,
         num_parameters: int | None = None,
         num_layers: int = 5,
+        density: bool = False,
         norm: str = "none",
         activation: str = "silu",
         residual: str = "last",
@@ -86,6 +89,7 @@ class Forecaster(nn.Module):
         super().__init__()
         check_integer("num_inputs", num_inputs)
         check_integer("num_layers", num_layers, minimum=3)
+        self.field_type, self.frame_channels = ("vector+scalar", 3) if density else ("vector", 2)
         self.guess = FirstGuess(residual, num_inputs, slope, learn_slope)
         make_norm = choose_norm(norm, batch_norm)
         places: list[Place] = ["first", *["hidden"] * (num_layers - 2), "last"]
@@ -95,7 +99,7 @@ class Forecaster(nn.Module):
         def count(widths: list[int]) -> int:
             pairs = [*self.channel_pairs(num_inputs, widths), (widths[-1], 1)]
             kernels = sum(counters[place](i, o) for place, (i, o) in zip(places, pairs))
-            return kernels + per_channel * sum(widths) + constant
+            return kernels + per_channel * sum(o for _, o in pairs[:-1]) + constant
 
         widths = resolve_widths(hidden_channels, num_layers - 1, num_parameters, count)
         blocks = [
@@ -112,9 +116,9 @@ class Forecaster(nn.Module):
                         parameter.mul_(0.1)
 
     def forward(self, x: Tensor) -> Tensor:
-        meaning = f"{self.num_inputs} frames of 2 components"
-        fix = "Change `num_inputs` of the network, or the data."
-        check_shape(self, x, ("B", 2 * self.num_inputs, "H", "W"), meaning, fix)
+        meaning = f"{self.num_inputs} frames of {self.frame_channels} components"
+        fix = "Change `num_inputs` or `density` of the network, or the data."
+        check_shape(self, x, ("B", self.frame_channels * self.num_inputs, "H", "W"), meaning, fix)
         return self.guess(x) + self.readout(self.features(channels_last(x)))
 
     def channel_pairs(self, num_inputs: int, widths: list[int]) -> list[tuple[int, int]]:
@@ -131,7 +135,7 @@ class Forecaster(nn.Module):
 
 
 class PlainForecaster(Forecaster):
-    """`Forecaster` without a group, for which a vector is two channels; blocks [B, C, H, W].
+    """`Forecaster` without a group, for which a frame is channels; blocks [B, C, H, W].
 
     Args:
         make_layer: makes a layer, with the arguments of `nn.Conv2d`.
@@ -150,8 +154,8 @@ class PlainForecaster(Forecaster):
         check_kernel_size(kernel_size)
 
         def make_conv(in_channels: int, out_channels: int, place: Place) -> nn.Module:
-            inputs = 2 * in_channels if place == "first" else in_channels
-            outputs = 2 * out_channels if place == "last" else out_channels
+            inputs = in_channels * (self.frame_channels if place == "first" else 1)
+            outputs = out_channels * (self.frame_channels if place == "last" else 1)
             bias = norm == "none" or place == "last"
             return make_layer(inputs, outputs, kernel_size, padding="same", bias=bias)
 
@@ -184,24 +188,20 @@ class GroupForecaster(Forecaster):
     """`Forecaster` whose blocks, [B, C, |G|, H, W], turn with the frames and their vectors.
 
     Args:
-        make_conv: see `Forecaster`; the first lifts vectors, the last reads out vectors.
         group: a group or its name.
-        skeleton: the other arguments of `Forecaster`.
+        make_conv, skeleton: the arguments of `Forecaster`.
     """
 
     def __init__(self, make_conv: MakeConv, *, group: str | Group, **skeleton: Any) -> None:
-        group = make_group(group)
         super().__init__(make_conv, GroupBatchNorm, **skeleton)
-        self.group = group
+        self.group = make_group(group)
 
 
 class RotationForecaster(GroupForecaster):
     """`GroupForecaster` whose kernels are turned.
 
     Args:
-        lifting: makes the first layer, with the arguments of `LiftingConv`.
-        convolution: makes the hidden layers, with the arguments of `GroupConv`.
-        readout: makes the last layer, with the arguments of `VectorReadout`.
+        lifting, convolution, readout: make layers like `LiftingConv`, `GroupConv`, `VectorReadout`.
         kernel_size: k, odd.
         interpolation: how kernels are turned, see `kernels.kernel_transform`.
         skeleton: the other arguments of `GroupForecaster`.
@@ -222,10 +222,10 @@ class RotationForecaster(GroupForecaster):
         def make_conv(in_channels: int, out_channels: int, place: Place) -> nn.Module:
             sizes = (in_channels, out_channels, kernel_size, group)
             if place == "last":
-                return readout(*sizes, interpolation=interpolation)
+                return readout(*sizes, interpolation=interpolation, out_type=self.field_type)
             options = {"bias": norm == "none", "interpolation": interpolation}
             if place == "first":
-                return lifting(*sizes, in_type="vector", **options)
+                return lifting(*sizes, in_type=self.field_type, **options)
             return convolution(*sizes, **options)
 
         super().__init__(make_conv, group=group, norm=norm, **skeleton)

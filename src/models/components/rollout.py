@@ -18,13 +18,13 @@ def roll_out(
               \hat v_t = v_t \text{ for } t < n
 
     Args:
-        step: f, maps [B, 2 n, H, W], channels ordered (time, component), to [B, 2, H, W].
-        known: the first n frames, [B, n, 2, H, W].
+        step: f, maps [B, C n, H, W], channels ordered (time, component), to [B, C, H, W].
+        known: the first n frames, [B, n, C, H, W].
         horizon: number of frames to forecast, at least one.
-        truth: [B, horizon, 2, H, W]; where given, f gets these frames in place of its own
+        truth: [B, horizon, C, H, W]; where given, f gets these frames in place of its own
             (teacher forcing).
 
-    Returns: [B, horizon, 2, H, W].
+    Returns: [B, horizon, C, H, W].
     """
     check_integer("horizon", horizon)
     num_inputs = known.shape[1]
@@ -37,7 +37,7 @@ def roll_out(
 
 
 class Rollout(nn.Module):
-    """`roll_out` of a network as a module: [B, n, 2, H, W] -> [B, horizon, 2, H, W]."""
+    """`roll_out` of a network as a module: [B, n, C, H, W] -> [B, horizon, C, H, W]."""
 
     def __init__(self, net: nn.Module, horizon: int) -> None:
         super().__init__()

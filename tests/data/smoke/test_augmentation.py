@@ -2,20 +2,23 @@ import pytest
 import torch
 
 from src.data.smoke.augmentation import group_on_grid, turn_at_random, turn_windows
-from src.models.components.gcnn.actions import transform_vector_field
+from src.models.components.gcnn.actions import transform_image, transform_vector_field
 
 
+@pytest.mark.parametrize("channels", [2, 3])
 @pytest.mark.parametrize("name", ["c1", "c2", "c4", "d1", "d4"])
-def test_each_window_is_turned_by_its_own_element(name):
-    """Frame by frame: the slow twin."""
+def test_each_window_is_turned_by_its_own_element(name, channels):
+    """Frame by frame: the slow twin. The density, a third channel, has no direction."""
     group = group_on_grid(name)
-    windows = torch.randn(11, 3, 2, 6, 6, generator=torch.Generator().manual_seed(0))
+    windows = torch.randn(11, 3, channels, 6, 6, generator=torch.Generator().manual_seed(0))
     elements = torch.arange(11) * 3 % group.order
     before = windows.clone()
     turned = turn_windows(windows, group, elements)
     for window, own, element in zip(windows, turned, elements.tolist(), strict=True):
         for frame, other in zip(window, own, strict=True):
-            assert torch.equal(other, transform_vector_field(frame[None], group, element)[0])
+            turned_vectors = transform_vector_field(frame[None, :2], group, element)[0]
+            assert torch.equal(other[:2], turned_vectors)
+            assert torch.equal(other[2:], transform_image(frame[2:], group, element))
     assert torch.equal(windows, before), "the batch is left alone"
 
 

@@ -1,6 +1,8 @@
 import logging
+from functools import partial
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
@@ -98,18 +100,19 @@ def test_parts_by_strength_share_no_simulation_and_are_of_the_same_frames(make):
 
 def test_plumes_of_all_strengths_are_turned_copies_at_level_0_bit_for_bit():
     """The configured ones, in the batches in which they are simulated; nine of fifteen."""
+    turn = partial(transform_vector_field, field_type="vector+scalar")
     plumes = configured("data=smoke_strengths").settings.plumes[:108]
     for first in range(0, len(plumes), 8):
         simulation = Simulation(plumes[first : first + 8], velocity_dt=0.5)
         for _ in range(3):
             simulation.step()
-        velocity = torch.from_numpy(simulation.velocity())
-        coarse = block_means(velocity, 2)
-        for frames in (velocity.split(4), coarse.split(4)):
+        both = np.concatenate([simulation.velocity(), simulation.density()], 1)
+        fine = torch.from_numpy(both)
+        for frames in (fine.split(4), block_means(fine, 2).split(4)):
             for group in frames:
-                sides = [transform_vector_field(group[s, None], "c4", s)[0] for s in range(4)]
+                sides = [turn(group[s, None], "c4", s)[0] for s in range(4)]
                 assert all(torch.equal(side, group[0]) for side in sides)
-                assert group[0].abs().max() > 0.01
+                assert group[0, :2].abs().max() > 0.01 and group[0, 2].max() > 1
 
 
 @pytest.mark.parametrize(("augment", "order"), [("none", 1), ("c4", 4), ("d4", 8)])
@@ -143,6 +146,19 @@ def test_coarse_windows_are_averages_over_blocks(make):
     blocks = frames_of(data).unflatten(-1, (4, 4)).unflatten(-3, (4, 4)).mean((-1, -3))
     torch.testing.assert_close(next(iter(data.test_dataloader()[0]))[0], blocks[0, 16:24])
     assert data.velocity_scale < make().velocity_scale
+
+
+def test_the_density_is_a_third_channel_of_a_set_of_its_own(make):
+    plain, data = make(coarsen=4), make(coarsen=4, density=True)
+    assert plain.stored_set().path != data.stored_set().path
+    assert (plain.density_scale, data.image_shape) == (None, (3, 4, 4))
+    for name in ("velocity_scale", "equivariance_error"):
+        assert getattr(data, name) == getattr(plain, name)
+    density = block_means(frames_of(data).flatten(0, 1), 4)[:, 2].unflatten(0, (4, 29))
+    size = density[:, :9].double().square().mean().sqrt().item()
+    assert data.density_scale == pytest.approx(size, rel=1e-9)
+    (batch, *_), (other, *_) = data.test_dataloader()[0], plain.test_dataloader()[0]
+    assert torch.equal(batch[:, :, :2], other) and torch.equal(batch[0, :, 2], density[0, 16:24])
 
 
 def test_a_set_is_generated_once_on_the_device_asked_for(make, fake_simulation):
@@ -230,7 +246,9 @@ def test_the_set_of_strengths(level, strongest):
     """Twice as strong as those of smoke_level at level 4, for the strength 2."""
     data = configured("data=smoke_strengths", f"data.level={level}")
     sizes = {part: len(own.simulations) for part, own in data.windows.items()}
-    assert sizes == {"train": 96, "val": 24, "unseen": 36, "beyond": 24}
+    copies = {"val": 3, "unseen": 9, "beyond": 6} if level else {}  # of plumes of earlier parts
+    whole = {"train": 96, "val": 24, "unseen": 36, "beyond": 24}
+    assert sizes == {part: number - copies.get(part, 0) for part, number in whole.items()}
     assert {(own.starts[0], own.end) for own in data.windows.values()} == {(0, 90)}
     assert (data.num_inputs, data.image_shape) == (2, (2, 32, 32))
     plumes = [plume for plume in data.settings.plumes if plume.task[:2] == (2.0, 0)]

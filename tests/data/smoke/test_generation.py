@@ -124,6 +124,8 @@ def magnified(*factors):
 def test_velocities_are_divided_by_the_magnification_and_keep_their_slope():
     first, second = stored_frame(np.full((2, 2, 24, 24), 3.0), magnified(1.5, 2), 16)
     np.testing.assert_allclose([first, 4 / 3 * second], np.full((2, 2, 16, 16), 2.0))
+    (both,) = stored_frame(np.full((1, 3, 24, 24), 3.0), magnified(1.5), 16)
+    np.testing.assert_allclose(both[:, 0, 0], [2, 2, 3])  # the density has no unit of length
     slope = np.broadcast_to((np.arange(32) + 0.5) / 2, (1, 2, 32, 32)).copy()
     result = stored_frame(slope, magnified(1), 16)
     np.testing.assert_allclose(result[..., 2:-2], np.arange(2, 14) + np.full((1, 2, 16, 12), 0.5))

@@ -11,6 +11,7 @@ WORDS = {"name": "other", "layout": "staggered_cropped", "dtype": "float64"}
 CHANGES = [
     *({name: value} for name, value in (NUMBERS | WORDS).items()),
     {"plumes": tuple(tiny_plumes()[:3])},
+    {"density": True},
     {"plumes": tuple(reversed(tiny_plumes()))},
     {"plumes": tuple(tiny_plumes(8)), "resolution": 8},
 ]
@@ -43,6 +44,7 @@ def test_whole_numbers_may_be_written_either_way():
     [
         ({"layout": "cell"}, "`layout` must be one of centered, staggered_cropped; got 'cell'."),
         ({"dtype": "half"}, "`dtype` must be one of float32, float64; got 'half'."),
+        ({"density": "no"}, "`density` must be true or false; got 'no'. Use data.density=true"),
         ({"num_steps": 0}, "`num_steps` must be an integer of at least 1; got 0."),
         ({"skip_frames": -1}, "`skip_frames` must be an integer of at least 0; got -1."),
         ({"skip_frames": 60}, "`skip_frames` must be less than .* 60.*; got 60. Use data.skip_"),

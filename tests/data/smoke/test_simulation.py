@@ -83,6 +83,9 @@ def test_velocities_are_means_of_the_faces_of_a_cell_or_those_at_its_lower_faces
     }
     for layout in LAYOUTS:
         np.testing.assert_array_equal(simulation.velocity(layout), np.stack(expected[layout], 1))
+    smoke = simulation.state()["smoke"].swapaxes(1, 2)[:, None]
+    np.testing.assert_array_equal(simulation.density(), smoke)
+    assert simulation.density()[2, 0, 3, 4] > 1, "inflow at x = 4, y = 3"
 
 
 def test_starts_at_rest_and_goes_on_from_a_state_bit_for_bit(tmp_path):

@@ -29,15 +29,15 @@ def path(tmp_path_factory):
     return write(tmp_path_factory.mktemp("set") / "set.b2nd", SETTINGS, FRAMES)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_what_is_written_is_read(tmp_path, dtype):
-    settings = tiny_settings(dtype=dtype)
+@pytest.mark.parametrize(("dtype", "channels"), [("float32", 2), ("float64", 2), ("float32", 3)])
+def test_what_is_written_is_read(tmp_path, dtype, channels):
+    settings = tiny_settings(dtype=dtype, density=channels == 3)
     frames = fake_frames(settings)
     stored = StoredSet.open(write(tmp_path / "a", settings, frames), settings)
-    assert stored.read().dtype == stored.velocities.dtype == dtype
+    assert stored.read().dtype == stored.frames.dtype == dtype
     np.testing.assert_array_equal(stored.read(), frames)
-    assert (stored.velocities.shape, stored.velocities.chunks) == (frames.shape, (1, 25, 2, 16, 16))
-    np.testing.assert_array_equal(stored.velocities[1, 3:7, 0], frames[1, 3:7, 0])
+    assert (stored.frames.shape, stored.frames.chunks) == (frames.shape, (1, 25, channels, 16, 16))
+    np.testing.assert_array_equal(stored.frames[1, 3:7, 0], frames[1, 3:7, 0])
 
 
 def test_the_file_carries_settings_versions_and_checksums(path, tmp_path):

@@ -85,7 +85,7 @@ OPTIONS = {"inflow": (8, 3), "radius": 2, "buoyancy": 0.1, "resolution": 16, "of
 def test_parts_by_strength_share_no_simulation_and_are_of_the_same_frames(
     starts, num_frames, expected
 ):
-    plumes = strength_plumes(4, strengths=BY_STRENGTH, **OPTIONS)
+    plumes = strength_plumes(0, strengths=BY_STRENGTH, **OPTIONS)
     starts, lengths = (dict(zip(BY_STRENGTH, given)) for given in (starts, (8, 8, 22, 22)))
     simulations = plumes_by_strength(plumes, BY_STRENGTH)
     windows = strength_windows(simulations, starts, lengths, num_frames)
@@ -95,6 +95,20 @@ def test_parts_by_strength_share_no_simulation_and_are_of_the_same_frames(
         assert own.starts[0] == 0 and (len(own.starts) == 1 or own.end == num_frames)
     together = [index for own in windows.values() for index in own.simulations]
     assert sorted(together) == list(range(len(plumes))) == list(range(5 * 2 * 4))
+
+
+@pytest.mark.parametrize("level", range(10))
+def test_no_plume_of_a_part_is_a_turned_or_mirrored_copy_of_one_of_another(level):
+    strengths = {"train": [0.5, 1.0], "val": [0.7], "unseen": [1.4], "beyond": [2]}
+    plumes = strength_plumes(level, strengths=strengths, **OPTIONS)
+    parts = plumes_by_strength(plumes, strengths)
+    assert len(parts["train"]) == 2 * 2 * 4 and all(parts.values())
+    seen = set()
+    for part, own in parts.items():  # in whole numbers, of which equal ones are so exactly
+        buoyancies = [round(10 * p.task[0]) * (2 + p.side * level) for p in plumes]
+        of_part = [i for i, plume in enumerate(plumes) if plume.task[0] in strengths[part]]
+        assert own == [i for i in of_part if buoyancies[i] not in seen]
+        seen |= {buoyancies[i] for i in of_part}
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,11 @@
 import pytest
+import torch
 
-from src.measures import equivariance_error, probes
+from src.measures import Subject, equivariance_error, probes
 from src.measures.lie_derivative import lie_derivatives
 from src.measures.published_lie_derivative import published_lie_derivative
 from src.models.components.classifiers import CNN, GCNN
-from tests.helpers.measured import VECTORS
+from tests.helpers.measured import VECTORS, Function
 from tests.helpers.subjects import DIGITS, WINDOWS, classifier, forecaster, subject_of
 
 
@@ -22,6 +23,22 @@ def test_equivariance_error_of_the_networks_own_group_and_kinds():
     assert values == {"equivariance_error": pytest.approx(expected)}
     reading = probes.equivariance_error(subject_of(classifier(CNN)), fallback_group="c2")
     assert reading.details == {"group": "c2"}
+
+
+def test_measures_of_a_network_that_forecasts_the_density_are_of_the_velocity():
+    module = forecaster(density=True)
+    batch = torch.cat([WINDOWS, WINDOWS[:, :, :1].square()], 2)
+    subject, inputs = Subject(module, [batch]), batch[:, :2].flatten(1, 2)
+    velocity = Function(lambda x: module.net(x)[:, :2])
+    kinds = {"input": "vector+scalar", "output": "vector"}
+    values = probes.equivariance_error(subject).values
+    expected = equivariance_error(velocity, [inputs], "c4", **kinds)
+    assert values["equivariance_error"] == pytest.approx(expected, rel=1e-5) and expected > 1e-3
+    assert values["equivariance_error/blocks.1"] > 1e-3
+    values = probes.lie_derivative(subject, transformations=["rotation"]).values
+    found = lie_derivatives(velocity, [inputs], group="c4", **kinds)
+    assert values["lie_derivative"] == pytest.approx(found.overall, rel=1e-4)
+    assert values["lie_derivative/blocks.1"] > 0
 
 
 def test_angles_give_a_curve():

@@ -12,7 +12,8 @@ from tests.helpers.layer_cases import assert_equals_twin, library_layer, make_in
 
 # All pairs of fields; and groups of rotations or with mirror, on the grid and off it.
 KINDS = [("c4", in_type, out_type) for in_type in FIELD_TYPES for out_type in FIELD_TYPES]
-KINDS += [(group, "vector", "regular") for group in ("c1", "c3", "c8", "d1", "d4")]
+OFF_GRID = ("c1", "c3", "c8", "d1", "d4")
+KINDS += [(g, kind, "regular") for kind in ("vector", "vector+scalar") for g in OFF_GRID]
 KINDS += [("d4", "regular", "vector"), ("d4", "vector", "vector"), ("d4", "regular", "regular")]
 every_kind = pytest.mark.parametrize(("group", "in_type", "out_type"), KINDS)
 
@@ -20,7 +21,7 @@ every_kind = pytest.mark.parametrize(("group", "in_type", "out_type"), KINDS)
 @every_kind
 def test_equals_slow_twin(double_precision, group, in_type, out_type):
     for layer in (E2Conv, RelaxedSteerableConv):
-        assert_equals_twin(layer(2, 3, 3, group, in_type, out_type, out_type != "vector"))
+        assert_equals_twin(layer(2, 3, 3, group, in_type, out_type, "vector" not in out_type))
 
 
 @every_kind
@@ -28,9 +29,9 @@ def test_is_equivariant_until_weights_move_at_one_pixel(group, in_type, out_type
     """The relaxed layer starts as the strict one, which is equivariant whatever its weights."""
     kind = (group, in_type, out_type)
     torch.manual_seed(0)
-    strict = E2Conv(2, 3, 5, *kind, out_type != "vector")
+    strict = E2Conv(2, 3, 5, *kind, "vector" not in out_type)
     torch.manual_seed(0)
-    layer = RelaxedSteerableConv(2, 3, 5, *kind, out_type != "vector")
+    layer = RelaxedSteerableConv(2, 3, 5, *kind, "vector" not in out_type)
     assert torch.equal(layer.weight, strict.weight[..., None, None].expand_as(layer.weight))
     assert layer.relaxation_penalty() == layer.relaxed_weight_error() == 0
     randomize(strict)
@@ -89,8 +90,8 @@ def test_degrees_of_freedom_are_the_rank_of_the_map_to_kernels(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"in_type": "tensor"}, "`in_type` must be one of scalar, vector, regular; got 'tensor'"),
-        ({"out_type": "irrep"}, "`out_type` must be one of scalar, vector, regular; got 'irrep'"),
+        ({"in_type": "tensor"}, "`in_type` must be one of scalar, vector, .*; got 'tensor'"),
+        ({"out_type": "irrep"}, "`out_type` must be one of scalar, vector, .*; got 'irrep'"),
         ({"out_type": "vector", "bias": True}, "`bias` must be False for vector outputs.*got True"),
         (
             {"kernel_size": 1, "in_type": "scalar", "out_type": "vector"},

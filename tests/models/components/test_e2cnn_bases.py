@@ -9,9 +9,11 @@ from tests.helpers.layer_cases import library_layer
 
 
 def fibre_action(group, field_type):
+    one = torch.ones(1, 1, dtype=torch.float64)
     return {
-        "scalar": torch.ones(group.order, 1, 1, dtype=torch.float64),
+        "scalar": one.expand(group.order, 1, 1),
         "vector": group.matrices,
+        "vector+scalar": torch.stack([torch.block_diag(m, one) for m in group.matrices]),
         "regular": group.regular_representation(),
     }[field_type]
 

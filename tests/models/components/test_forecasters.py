@@ -1,4 +1,4 @@
-"""All networks that forecast velocity fields, those of e2forecasters.py and unets.py too."""
+"""All networks that forecast velocity fields, of dilated.py, e2forecasters.py and unets.py too."""
 
 import logging
 from functools import partial
@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from src.measures import equivariance_error, equivariance_errors
+from src.models.components.dilated import DilatedResNetForecaster
 from src.models.components.e2forecasters import E2CNNForecaster, RelaxedSteerableForecaster
 from src.models.components.first_guess import RESIDUALS, FirstGuess
 from src.models.components.forecasters import (
@@ -37,6 +38,7 @@ RELAXED = {
 PLAIN = {
     "cnn": CNNForecaster,
     "unet": UNetForecaster,
+    "dilresnet": DilatedResNetForecaster,
     "rtrans": partial(RelaxedTranslationForecaster, grid_size=(10, 10)),
 }
 NETWORKS = {**PLAIN, **STRICT, **RELAXED}
@@ -51,10 +53,10 @@ def make(name, **options):
     return NETWORKS[name](**{"num_inputs": 2, "hidden_channels": 3, **options})
 
 
-def frames(num=3, num_inputs=2, size=10, dtype=torch.float32, seed=0):
-    """Random velocity fields [num, 2 num_inputs, size, size] of RMS 1."""
+def frames(num=3, num_inputs=2, size=10, dtype=torch.float32, seed=0, channels=2):
+    """Random frames [num, channels num_inputs, size, size] of RMS 1: velocities, maybe density."""
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(num, 2 * num_inputs, size, size, generator=generator, dtype=dtype)
+    return torch.randn(num, channels * num_inputs, size, size, generator=generator, dtype=dtype)
 
 
 @every_norm
@@ -62,6 +64,8 @@ def frames(num=3, num_inputs=2, size=10, dtype=torch.float32, seed=0):
 def test_shapes_gradients_and_norms(name, norm):
     if name in U_SHAPED:
         net, widths = make(name, num_levels=3, norm=norm, hidden_channels=2), "2244884422"
+    elif name == "dilresnet":
+        net, widths = make(name, num_blocks=2, norm=norm, hidden_channels=2), "2" * 15
     else:
         net, widths = make(name, num_layers=4, norm=norm, hidden_channels=[2, 5, 4]), "254"
     x = frames()
@@ -101,6 +105,24 @@ def test_vectors_turn_with_the_frames_at_the_start(name, group):
     for size in (8, 11):  # U-Nets pool with and without a rest
         x = frames(size=size, dtype=torch.float64)
         assert_equivariant(net.double(), x, group, "vector", "vector")
+    net = make(name, group=group, residual="linear", density=True)
+    assert_equivariant(net, frames(channels=3), group, "vector+scalar", "vector+scalar")
+
+
+@every_network
+@torch.no_grad()
+def test_the_density_is_a_third_channel_that_every_network_takes_and_forecasts(name):
+    """With its own first guess; velocity and density each depend on the other."""
+    net = make(name, density=True, residual="linear", slope=0.8)
+    x = frames(channels=3)
+    (past, last), change = x.chunk(2, 1), 0.1 * make(name, density=True, residual="none")(x)
+    torch.testing.assert_close(net(x), 1.8 * last - 0.8 * past + change)
+    for given, changed in ((slice(2), slice(2, 3)), (slice(2, 3), slice(2))):
+        other = x.clone()
+        other[:, given] += 1
+        assert not torch.allclose(net(other)[:, changed], net(x)[:, changed], atol=1e-5)
+    with pytest.raises(ValueError, match=r"2 frames of 3 components.*`density` of the network"):
+        net(frames())
 
 
 @every_network
@@ -113,7 +135,7 @@ def test_only_relaxed_and_plain_networks_can_leave_the_symmetry(name):
     assert (error < 1e-5) if name in STRICT else (error > 0.05)
 
 
-@pytest.mark.parametrize("name", [name for name in PLAIN if name not in U_SHAPED])
+@pytest.mark.parametrize("name", ["cnn", "rtrans"])
 @torch.no_grad()
 def test_networks_without_a_group_are_equivariant_to_translation_alone(name):
     """An output within 3 pixels of a wall sees padding; a shift by (2, 1) brings 2 more in."""
@@ -151,12 +173,13 @@ def test_the_counted_number_of_parameters_is_the_real_one(monkeypatch, name, nor
     counted = []
 
     def resolve(hidden_channels, num_layers, num_parameters, count):
-        widths = [3, 1, 4, 2, 5, 2, 1, 3, 6, 2][:num_layers]
+        widths = [3, 1, 4, 2, 5, 2, 1, 2, 6, 2][:num_layers]
         counted.append(count(widths))
         return widths
 
     monkeypatch.setattr("src.models.components.forecasters.resolve_widths", resolve)
     options = {"num_inputs": 3, "norm": norm, "residual": "linear", "learn_slope": True}
+    options["density"] = norm == "group"
     assert [count_parameters(make(name, **options))] == counted
 
 
@@ -210,6 +233,7 @@ def test_u_nets_against_the_obvious_one(name):
         ("rgcnn", {"norm": "instance"}, "`norm` must be one of batch, group, none; got 'instance'"),
         ("rsteer", {"num_parameters": 50}, "must be met within 3%; widths .* Ask for more"),
         ("unet", {"num_levels": 0}, "`num_levels` must be an integer of at least 1; got 0"),
+        ("dilresnet", {"num_blocks": 0}, "`num_blocks` must be an integer of at least 1; got 0"),
         ("cnn", {"num_inputs": 1, "residual": "linear"}, "one of none, last with one input fr.*2"),
         ("cnn", {"residual": "first"}, "`residual` must be one of none, last, linear; got 'first'"),
         ("cnn", {"slope": None}, "`slope` must be a finite number; got None. Use 1.0"),

@@ -49,13 +49,19 @@ def transform_feature_map(
 
 
 def transform_vector_field(
-    x: Tensor, group: str | Group, element: int, interpolation: str = "bilinear"
+    x: Tensor,
+    group: str | Group,
+    element: int,
+    interpolation: str = "bilinear",
+    field_type: str = "vector",
 ) -> Tensor:
     r"""(g v)(x) = rho(g) v(g^{-1} x) for vectors [B, 2 C, H, W], channels (c, component).
 
-    Component 0 points along increasing column index, component 1 along increasing row index.
+    Component 0 points along increasing column index, component 1 along increasing row index. With
+    ``field_type="vector+scalar"`` [B, 3 C, H, W], each vector followed by a scalar.
     """
     group = make_group(group)
-    turned = transform_image(x, group, element, interpolation).unflatten(1, (-1, 2))
-    rho = group.matrices[element].to(turned)
+    fibre = group.fibre_size(field_type)
+    turned = transform_image(x, group, element, interpolation).unflatten(1, (-1, fibre))
+    rho = group.representation(field_type)[element].to(turned)
     return torch.einsum("ij,bcjhw->bcihw", rho, turned).flatten(1, 2)

@@ -24,7 +24,7 @@ class GroupLayer(ExpandedConv):
     over the group.
 
     Args:
-        in_channels: I, channels of the input (vectors, where the input is a vector field).
+        in_channels: I, fields of the input, which hold a fibre of ``in_type`` each.
         out_channels: O, channels of the output; each holds |G| maps.
         kernel_size: k, odd.
         group: a group or its name.
@@ -33,7 +33,8 @@ class GroupLayer(ExpandedConv):
         bias: whether to add a bias.
         interpolation: how kernels are turned, see `kernels.kernel_transform`.
         in_type: fibre and rho(g): ``"scalar"`` (one number, unchanged), ``"vector"`` (two, turned
-            by g's matrix) or ``"regular"`` (|G|, permuted: the one at h moves to gh).
+            by g's matrix), ``"vector+scalar"`` (these three) or ``"regular"`` (|G|, permuted: the
+            one at h moves to gh).
     """
 
     out_type = "regular"
@@ -141,7 +142,7 @@ def fibre_transform(group: Group, kernel_size: int, interpolation: str, in_type:
     transform = kernel_transform(group, kernel_size, interpolation)
     if in_type == "scalar":
         return transform
-    matrices = group.matrices if in_type == "vector" else group.regular_representation()
+    matrices = group.representation(in_type)
     return torch.stack([torch.kron(rho, t) for rho, t in zip(matrices, transform)])
 
 

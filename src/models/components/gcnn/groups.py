@@ -7,7 +7,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-FIELD_TYPES = ("scalar", "vector", "regular")  # one number, a vector, a number per element
+# One number, a vector, a vector and a number beside it (v0, v1, s), a number per element.
+FIELD_TYPES = ("scalar", "vector", "vector+scalar", "regular")
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,18 @@ class Group:
 
     def fibre_size(self, field_type: str) -> int:
         """Numbers that a field of one of the `FIELD_TYPES` holds at each pixel."""
-        return {"scalar": 1, "vector": 2, "regular": self.order}[field_type]
+        sizes = {"scalar": 1, "vector": 2, "vector+scalar": 3, "regular": self.order}
+        return sizes[field_type]
+
+    def representation(self, field_type: str) -> Tensor:
+        """rho(g), matrices [|G|, n, n], float64, that turn a field of one of the `FIELD_TYPES`."""
+        if field_type == "regular":
+            return self.regular_representation()
+        one = torch.eye(self.fibre_size(field_type), dtype=torch.float64)
+        rho = one.repeat(self.order, 1, 1)
+        if field_type != "scalar":
+            rho[:, :2, :2] = self.matrices
+        return rho
 
     def regular_representation(self) -> Tensor:
         """Permutation matrices [|G|, |G|, |G|], float64: g moves the entry at h to gh."""

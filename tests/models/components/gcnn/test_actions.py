@@ -1,3 +1,5 @@
+from functools import partial
+
 import pytest
 import torch
 
@@ -13,6 +15,7 @@ from tests.helpers.slow_layers import turn
 ACTIONS = {
     "scalar": (transform_image, (2, 3, 5, 6)),
     "vector": (transform_vector_field, (2, 4, 5, 6)),
+    "vector+scalar": (partial(transform_vector_field, field_type="vector+scalar"), (2, 6, 5, 6)),
     "regular": (transform_feature_map, (2, 3, 8, 5, 6)),
 }
 

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from src.checks import check_choice
 from src.models.components.gcnn.base import GroupLayer, fibre_transform
 from src.models.components.gcnn.filter_banks import RelaxedLayer
 
@@ -17,39 +18,41 @@ class VectorReadout(GroupLayer):
 
     psi[o, i] is a kernel of vectors, rho(h) the group's matrix. Turning the input by g turns the
     output as a vector field: rho(g) y(g^-1 x). There is no bias: a constant vector does not turn.
-    Arguments are those of `GroupLayer`, without ``bias`` and ``in_type``; O counts vectors.
+    Arguments are those of `GroupLayer`, without ``bias`` and ``in_type``; ``out_type`` is
+    ``"vector"`` or ``"vector+scalar"``, with a scalar beside each vector; O counts vectors.
 
     Shapes:
-        input [B, I, |G|, H, W]; output [B, 2 O, H', W'], ordered (o, component), component 0
-        along columns and component 1 along rows; ``weight`` [O, 2, I, k, k].
+        input [B, I, |G|, H, W]; output [B, n O, H', W'] with n = 2 or 3, ordered (o, component),
+        component 0 along columns, component 1 along rows, then the scalar; ``weight``
+        [O, n, I, k, k].
 
     Reference: T. Cohen, M. Welling, Steerable CNNs, ICLR 2017.
     """
 
-    out_type = "vector"
-
-    def __init__(self, *sizes: Any, **options: Any) -> None:
+    def __init__(self, *sizes: Any, out_type: str = "vector", **options: Any) -> None:
+        check_choice("out_type", out_type, ("vector", "vector+scalar"))
+        self.out_type = out_type  # what `GroupLayer` makes its constants for
         super().__init__(*sizes, bias=False, in_type="regular", **options)
-        shape = (self.out_channels, 2, self.in_channels, self.kernel_size, self.kernel_size)
-        self.weight = nn.Parameter(torch.empty(shape))
+        k, fibre = self.kernel_size, self.group.fibre_size(out_type)
+        self.weight = nn.Parameter(torch.empty(self.out_channels, fibre, self.in_channels, k, k))
         self.reset_parameters()
 
     def _exact_permutation(self) -> None:
         """None: vectors change sign."""
 
     def _exact_transform(self) -> Tensor:
-        return fibre_transform(self.group, self.kernel_size, self.interpolation, "vector")
+        return fibre_transform(self.group, self.kernel_size, self.interpolation, self.out_type)
 
     def _turn_shared(self, psi: Tensor) -> Tensor:
         return self._turn_each(psi.expand(self.group.order, *psi.shape))
 
     def _turn_each(self, psi: Tensor) -> Tensor:
-        """[|G|, O, 2, I, k, k] in any grouping of axes -> [O, 2, I, |G|, k, k]."""
+        """[|G|, O, n, I, k, k] in any grouping of axes -> [O, n, I, |G|, k, k]."""
         order, size, channels = self.group.order, self.transform.shape[-1], self.in_channels
-        psi = psi.reshape(order, self.out_channels, 2, channels, -1)
+        fibre, k = self.group.fibre_size(self.out_type), self.kernel_size
+        psi = psi.reshape(order, self.out_channels, fibre, channels, -1)
         turned = torch.bmm(psi.transpose(2, 3).reshape(order, -1, size), self.transform.mT)
-        k = self.kernel_size
-        turned = turned.view(order, self.out_channels, channels, 2, k, k)
+        turned = turned.view(order, self.out_channels, channels, fibre, k, k)
         return turned.permute(1, 3, 2, 0, 4, 5)
 
 

@@ -6,10 +6,11 @@ from src.models.components.gcnn import LiftingConv, VectorReadout
 
 @pytest.mark.parametrize("interpolation", ["nearest", "harmonic"])
 @pytest.mark.parametrize("group", ["c8", "d4"])
-def test_is_the_transpose_of_the_lifting_layer(double_precision, group, interpolation):
-    readout = VectorReadout(2, 1, 5, group, interpolation=interpolation)
-    lifting = LiftingConv(1, 2, 5, group, interpolation=interpolation, in_type="vector")
-    with torch.no_grad():  # psi[i] of one vector field, seen from either side
+@pytest.mark.parametrize("kind", ["vector", "vector+scalar"])
+def test_is_the_transpose_of_the_lifting_layer(double_precision, kind, group, interpolation):
+    readout = VectorReadout(2, 1, 5, group, interpolation=interpolation, out_type=kind)
+    lifting = LiftingConv(1, 2, 5, group, interpolation=interpolation, in_type=kind)
+    with torch.no_grad():  # psi[i] of one field, seen from either side
         lifting.weight.copy_(readout.weight[0].transpose(0, 1))
     transposed = lifting.expanded_kernel().transpose(0, 1)
     assert torch.allclose(readout.expanded_kernel(), transposed, atol=1e-12)
@@ -25,3 +26,5 @@ def test_vectors_are_ordered_by_vector_then_component():
     assert torch.equal(y, torch.cat([torch.zeros(4, 2), along], 1))
     with pytest.raises(TypeError, match="bias"):  # a constant vector does not turn
         VectorReadout(1, 2, 3, "c4", bias=True)
+    with pytest.raises(ValueError, match="`out_type` must be one of vector, vector"):
+        VectorReadout(1, 2, 3, "c4", out_type="scalar")
