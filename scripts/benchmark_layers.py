@@ -14,12 +14,13 @@ ROOT = rootutils.setup_root(__file__, indicator=".project-root", pythonpath=True
 
 import torch  # noqa: E402
 
-from scripts.benchmarks import data, growth, layers, networks, steps  # noqa: E402
+from scripts.benchmarks import data, growth, layers, networks, relaxation, steps  # noqa: E402
 from scripts.benchmarks.tables import make_parser, parse, report  # noqa: E402
 from scripts.benchmarks.timing import Settings  # noqa: E402
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
 PARTS = ("lifting", "group", "networks", "memory", "data", *steps.NETWORKS, "library", "growth")
+PARTS += ("relaxation",)
 
 
 def main() -> None:
@@ -47,6 +48,8 @@ def main() -> None:
         tables.append(steps.benchmark_library(settings))
     if "growth" in arguments.only:
         tables.append(growth.benchmark(settings))
+    if "relaxation" in arguments.only:
+        tables += [relaxation.benchmark(name, settings) for name in relaxation.WIDTHS]
     report(tables, arguments)
 
 

@@ -58,11 +58,15 @@ def test_two_processes_train_and_evaluate_as_one(run_entry_point, tmp_path):
     assert metrics == pytest.approx(expected, **EXACT)
 
 
-def test_forecasts_of_two_processes_are_those_of_one(run_entry_point, tmp_path):
-    place = tmp_path / "two"
-    two = started(place, *WINDOWS, "data.batch_size=2", f"hydra.run.dir={place}")
-    assert_same(two, run_entry_point(*WINDOWS, "trainer=cpu", "data.batch_size=4", QUIET))
+@pytest.mark.parametrize("relaxation", ["filter_banks", "dual_ascent"])
+def test_forecasts_of_two_processes_are_those_of_one(run_entry_point, tmp_path, relaxation):
+    """And so are thetas and multipliers."""
+    place, typed = tmp_path / "two", (*WINDOWS, f"relaxation={relaxation}")
+    two = started(place, *typed, "data.batch_size=2", f"hydra.run.dir={place}")
+    assert_same(two, run_entry_point(*typed, "trainer=cpu", "data.batch_size=4", QUIET))
     assert "test/domain/rmse/02" in two.summary["test"]
+    learned = {"dynamics/theta", "dynamics/multiplier"} <= set(two.summary["last"]["metrics"])
+    assert learned == (relaxation == "dual_ascent")
 
 
 def test_a_killed_run_resumes_to_the_same_result(tmp_path_factory, tmp_path):
@@ -97,6 +101,9 @@ def test_two_processes_score_reestimated_statistics_as_one_does(run_entry_point,
     run = started(tmp_path, *IMAGES[:2], *small, *IMAGES[3:-1], f"hydra.run.dir={tmp_path}")
     evaluated = ("eval", f"ckpt_path={run / 'checkpoints/best.ckpt'}", "split=val", "trainer=cpu")
     best = run.summary["best"]["metrics"]
-    for name, value in run_entry_point(*evaluated, QUIET).summary["metrics"].items():
+    metrics = run_entry_point(*evaluated, QUIET).summary["metrics"]
+    assert "val/strict/acc" in metrics
+    for name in ("val/acc", "val/loss"):
+        value = metrics[name]
         assert best[f"{name}_reestimated"] == pytest.approx(value, **EXACT)
         assert best[name] != pytest.approx(value, **EXACT)

@@ -14,7 +14,8 @@ from src.checks import check_choice, check_integer
 from src.measures import Reading, Subject, network_of, probes, relaxed_weight_errors
 from src.measures.context import single_precision
 from src.measures.symmetry import departure
-from src.models.components.gcnn.relaxation import relaxed_layers
+from src.models.components.gcnn.relaxation import relaxations, relaxed_layers
+from src.models.dual_ascent import DualAscent
 
 log = logging.getLogger(__name__)
 
@@ -23,8 +24,9 @@ class RelaxedWeights(DynamicsCallback):
     """Logs how far relaxed layers are from strict ones, read off their weights.
 
     Names: ``dynamics/relaxed_weight_error``, see `src.measures.relaxed_weight_error`, and
-    ``dynamics/departure``, see `src.measures.symmetry.departure`, both means over layers; and both
-    with ``/<layer>``. None for networks without relaxed layers.
+    ``dynamics/departure``, see `src.measures.symmetry.departure`; where they are learned,
+    ``dynamics/theta`` and ``dynamics/multiplier`` (of `DualAscent`). All are means over layers; and
+    all with ``/<layer>``. None for networks without relaxed layers.
     """
 
     def measure(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, float]:
@@ -32,7 +34,11 @@ class RelaxedWeights(DynamicsCallback):
         with single_precision(network_of(pl_module)) as network:
             errors = {name: error.item() for name, error in relaxed_weight_errors(network).items()}
             departures = {name: departure(layer) for name, layer in relaxed_layers(network).items()}
-        measures = {"relaxed_weight_error": errors, "departure": departures}
+            measures = {"relaxed_weight_error": errors, "departure": departures}
+            if getattr(pl_module, "learns_relaxation", False):
+                measures["theta"] = relaxations(network)
+            if isinstance(ascent := getattr(pl_module, "relaxation", None), DualAscent):
+                measures["multiplier"] = ascent.named_multipliers(network)
         for measure, found in measures.items() if errors else ():
             values[f"dynamics/{measure}"] = fmean(found.values())
             values |= {f"dynamics/{measure}/{name}": value for name, value in found.items()}

@@ -15,6 +15,7 @@ from src.data.samples import Batch
 from src.measures import Subject
 from src.measures.batch_norm import given_statistics, statistics_of
 from src.measures.context import single_precision
+from src.models.components.gcnn.relaxation import relaxed_layers
 
 VALIDATION = "val/"  # start of the names of metrics of validation data
 REESTIMATED = "_reestimated"  # end of those that were scored with such statistics
@@ -47,7 +48,7 @@ class ReestimatedStatistics(Callback):
         self.seed = seed
         self.validated: dict[str, Tensor] = {}
         self._batches: Sequence[Batch] | None = None
-        self._weights: list[Tensor] = []  # that `_estimated` belongs to
+        self._weights: list[Tensor] = []  # and thetas that `_estimated` belongs to
         self._estimated: dict[str, Tensor] = {}
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -60,10 +61,12 @@ class ReestimatedStatistics(Callback):
         return self._batches
 
     def statistics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Tensor]:
-        """Estimates for the weights as they are, by name; of the same weights only once."""
+        """Estimates for weights and theta as they are, by name; of the same ones only once."""
         if not statistics_of(pl_module):
             return {}
         weights = [p.detach() for p in pl_module.parameters()]
+        layers = relaxed_layers(pl_module).values()
+        weights += [x.relaxation.detach() for x in layers if x.relaxation is not None]
         known = len(weights) == len(self._weights)
         if not (known and all(map(torch.equal, weights, self._weights))):
             with torch.inference_mode(False), torch.no_grad(), single_precision(pl_module):

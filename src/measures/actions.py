@@ -12,7 +12,8 @@ from src.models.components.gcnn.actions import (
     transform_image,
     transform_vector_field,
 )
-from src.models.components.gcnn.groups import Group, make_group
+from src.models.components.gcnn.groups import Group, make_group, subgroup_names
+from src.models.components.gcnn.restriction import Restriction
 
 Batch = Tensor | Sequence[Tensor]
 Output = Literal["invariant", "scalar", "vector", "vector+scalar", "regular"]
@@ -34,11 +35,36 @@ def images_of(batch: Batch) -> Tensor:
     return batch if isinstance(batch, Tensor) else batch[0]
 
 
+def groups_of(model: nn.Module) -> dict[int, Group]:
+    """The groups of a network and of its layers, by their orders; given by name or not."""
+    groups = [getattr(module, "group", None) for module in model.modules()]
+    found = [make_group(group) for group in groups if isinstance(group, str | Group)]
+    return {group.order: group for group in reversed(found)}
+
+
 def group_of(model: nn.Module) -> Group | None:
-    """The group of a network, or else of the first of its layers that has one; by name or not."""
-    groups = (getattr(module, "group", None) for module in model.modules())
-    own = next((group for group in groups if isinstance(group, str | Group)), None)
-    return None if own is None else make_group(own)
+    """The group of a network, or else the smallest of its layers', which all of them contain."""
+    own, groups = getattr(model, "group", None), groups_of(model)
+    if isinstance(own, str | Group):
+        return make_group(own)
+    return groups[min(groups)] if groups else None
+
+
+def on_group(
+    features: dict[str, Tensor], group: Group, groups: dict[int, Group]
+) -> dict[str, Tensor]:
+    """Feature maps as ones on a group, of a network whose layers have several, ``groups``.
+
+    Maps on a larger group are restricted (see `Restriction`); others than those are left out.
+    """
+    if len(groups) < 2:
+        return features
+    found = {}
+    for name, u in features.items():
+        own = groups.get(u.shape[2]) if kind_of(u) == "regular" else group
+        if own and group.name in subgroup_names(own):
+            found[name] = u if own == group else Restriction(own, group).to(u.device)(u)
+    return found
 
 
 def known_fields(outputs: dict[str, Tensor]) -> dict[str, Tensor]:

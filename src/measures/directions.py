@@ -69,9 +69,10 @@ def filter_normalized(direction: Weights, weights: Weights, network: nn.Module) 
     .. math:: d_i \leftarrow \frac{\|w_i\|}{\|d_i\|}\, d_i
 
     Filters are the slices of a layer's ``weight`` along its first axis, the output channels; in
-    layers with L filter banks, ``weight`` [L, O, ...], along its first two. Every other
-    parameter counts as one filter: biases, scale and shift of a norm, relaxed weights. (Their
-    numbers are no filters of their own: rescaled one by one, they would only keep their signs.)
+    layers with L filter banks, ``weight`` [L, O, ...], and of a ``free_kernel``, along its first
+    two. Every other parameter counts as one filter: biases, scale and shift of a norm, relaxed
+    weights. (Their numbers are no filters of their own: rescaled one by one, they would only keep
+    their signs.)
     A filter that is zero stays where it is. The norm of the whole direction is then that of the
     weights, if no filter of it was zero.
 
@@ -88,7 +89,7 @@ def filter_normalized(direction: Weights, weights: Weights, network: nn.Module) 
     for name, w in weights.items():
         w, d = w.double(), direction[name].to(w.device, torch.float64)
         module, _, attribute = name.rpartition(".")
-        num_filter_axes = 0  # leading axes that number the filters
+        num_filter_axes = 2 if attribute == "free_kernel" else 0  # leading, that number filters
         if attribute == "weight" and w.ndim > 1:
             has_banks = (RelaxedLayer, RelaxedTranslationConv)
             num_filter_axes = 2 if isinstance(network.get_submodule(module), has_banks) else 1

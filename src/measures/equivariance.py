@@ -17,9 +17,11 @@ from src.measures.actions import (
     act,
     check_shape,
     chosen_elements,
+    groups_of,
     images_of,
     kind_of,
     known_fields,
+    on_group,
 )
 from src.measures.context import unchanged
 from src.measures.distances import mean_over_samples, relative_distance
@@ -72,7 +74,9 @@ def equivariance_errors(
 
     The group need not be the network's own: ``"c36"`` measures a network on C4, or an ordinary
     one, every 10 degrees (element a turns by 2 pi a / 36). Invariants and fields on the plane
-    turn under every group, but feature maps only under their own.
+    turn under every group, but feature maps only under their own. Where layers have different
+    groups, feature maps on a larger group than the measured one are read as maps on that one, and
+    blocks without it have no figure.
 
     Args:
         model: maps a batch [B, C, H, W] to outputs whose first axis is the batch.
@@ -99,6 +103,7 @@ def equivariance_errors(
     check_choice("interpolation", interpolation, IMAGE_INTERPOLATIONS)
     group = make_group(group)
     chosen = chosen_elements(group, elements)
+    groups = groups_of(model)
     action = partial(act, group=group, interpolation=interpolation)
     errors: dict[tuple[str, int], list[Tensor]] = defaultdict(list)
     names = {_NETWORK: None}
@@ -111,7 +116,7 @@ def equivariance_errors(
             images = images_of(batch)
             check_shape(input, images, "the input")
             y, features = network.keep(images)
-            fields = known_fields(features)
+            fields = on_group(known_fields(features), group, groups)
             expected = {_NETWORK: y, **fields}
             kinds = {_NETWORK: output} | {name: kind_of(u) for name, u in fields.items()}
             for name, kind in kinds.items():
@@ -119,7 +124,7 @@ def equivariance_errors(
                 names[name] = None
             for g in chosen:
                 y, features = network.keep(action(input, images, g))
-                got = {_NETWORK: y, **features}
+                got = {_NETWORK: y, **on_group(known_fields(features), group, groups)}
                 for name, kind in kinds.items():
                     turned = action(kind, expected[name], g)
                     if got[name].shape != turned.shape:

@@ -1,6 +1,7 @@
 """Infinitesimal rotations and translations of images, velocity fields and feature maps."""
 
 import math
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Literal, get_args
 
@@ -77,19 +78,25 @@ class InfinitesimalAction:
     Args:
         transformation: ``"rotation"``, ``"translation_x"`` or ``"translation_y"``.
         grid: (H, W) of the network's input.
-        group: the group of regular feature maps; only rotations of them need it.
+        group: the group of regular feature maps, or several by their orders; only rotations of
+            these maps need one.
 
     Raises:
         ValueError: an unknown transformation.
     """
 
     def __init__(
-        self, transformation: str, grid: tuple[int, int], group: str | Group | None = None
+        self,
+        transformation: str,
+        grid: tuple[int, int],
+        group: str | Group | Mapping[int, Group] | None = None,
     ) -> None:
         check_choice("transformation", transformation, get_args(Transformation))
         self.transformation = transformation
         self.grid = grid
-        self.group = None if group is None else make_group(group)
+        if isinstance(group, str | Group):
+            group = {make_group(group).order: make_group(group)}
+        self.groups = group or {}
 
     def __call__(self, kind: str, x: Tensor) -> Tensor:
         """d/dt at t = 0 of rho(t) x, for a stack of features of that kind, see `check_shape`."""
@@ -101,7 +108,9 @@ class InfinitesimalAction:
         moved = rotate_plane(x)
         if kind in VECTOR_FIBRES:
             return moved + rotate_vectors(x, VECTOR_FIBRES[kind])
-        return moved + rotate_group_axis(x, self.group) if kind == "regular" else moved
+        if kind == "regular":
+            return moved + rotate_group_axis(x, self.groups[x.shape[2]])
+        return moved
 
     def check(self, kind: str, x: Tensor, what: str) -> None:
         """Raise a ValueError unless x has the shape and type that its transformation needs."""
@@ -111,12 +120,13 @@ class InfinitesimalAction:
                 "Convert it, e.g. with `.float()`."
             )
         turns = kind == "regular" and self.transformation == "rotation"
-        if turns and self.group is None:
+        if turns and not self.groups:
             raise ValueError(
                 f"{what} turns with its group, which must be known; the network's layers have "
                 "none. Pass `group`, e.g. group='c4'."
             )
-        check_shape(kind, x, what, self.group.order if turns else None)
+        orders = sorted(self.groups, key=lambda order: order not in x.shape[2:3])
+        check_shape(kind, x, what, orders[0] if turns else None)
         if kind != "invariant" and min(x.shape[-2:]) < SMALLEST_GRID:
             raise ValueError(
                 f"{what} must have {SMALLEST_GRID} x {SMALLEST_GRID} pixels or more for central "

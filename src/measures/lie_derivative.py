@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.func import jvp
 
 from src.checks import check_choice
-from src.measures.actions import Batch, Input, Output, group_of, images_of, kind_of, known_fields
+from src.measures.actions import Batch, Input, Output, groups_of, images_of, kind_of, known_fields
 from src.measures.context import unchanged, without_jit_warnings
 from src.measures.distances import mean_over_samples, norms
 from src.measures.generators import InfinitesimalAction, Transformation
@@ -88,7 +88,7 @@ def lie_derivatives(
         transformation: ``"rotation"``, counter-clockwise on the displayed image;
             ``"translation_x"``, along increasing column index; or ``"translation_y"``, along
             increasing row index.
-        group: the group of feature maps; by default that of the network's layers.
+        group: the group of feature maps; by default of each that of the network's layers.
         per_layer: whether to measure the contributions, named ``"blocks.<child>"`` and
             ``"head"``; none for a model without ``blocks``. Blocks that do not run are left out.
         offset: s, in radians or pixels: much more than rounding, so little that few kinks lie
@@ -107,7 +107,7 @@ def lie_derivatives(
     check_choice("input", input, get_args(Input))
     check_choice("output", output, get_args(Output))
     if group is None:
-        group = group_of(model)
+        group = groups_of(model)
     layers = blocks_of(model) if per_layer else {}
     sizes: dict[str, list[Tensor]] = defaultdict(list)
     with (

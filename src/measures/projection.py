@@ -7,13 +7,12 @@ from math import sqrt
 from statistics import fmean
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from src.measures.context import preserved_rng, unchanged
 from src.measures.objective import Objective
-from src.measures.symmetry import kernel_energy, relaxed_parameter
-from src.models.components.gcnn.filter_banks import RelaxedLayer
-from src.models.components.gcnn.relaxation import relaxed_by, relaxed_layers
+from src.measures.relaxed_kernels import kernel_energy, used_weights
+from src.models.components.gcnn.relaxation import Relaxable, relaxed_by, relaxed_layers
 
 
 @dataclass(frozen=True)
@@ -58,6 +57,7 @@ def projection(
     changes = {
         name: {"before": old, "after": after[name], "difference": after[name] - old}
         for name, old in before.items()
+        if name in after  # a network is tested as a strict one too, unless it is one
     }
     return Projection(changes, gradients)
 
@@ -78,8 +78,8 @@ def departure_gradients(network: nn.Module, objective: Objective) -> dict[str, f
     samples that it is taken on, every step gains, whether the data ask for it or not. So of data
     as symmetric as the layer the mean is zero, and single values are of either sign.
 
-    All layers are strict at once, whatever their theta, and each departs alone. Biases play no
-    part.
+    All layers are strict at once, whatever their theta, and each departs alone. Of free kernels
+    (see `RelaxedLayer`) w_bar = 0 and nothing is shared. Biases play no part.
 
     Args:
         network: contains the relaxed layers.
@@ -91,25 +91,36 @@ def departure_gradients(network: nn.Module, objective: Objective) -> dict[str, f
     """
     if objective.num_samples < 2:
         return {}
-    layers, strict, found = relaxed_layers(network), {}, {}
+    layers, state, found = relaxed_layers(network), {}, {}
     prefixes = {m: f"{name}." if name else "" for name, m in objective.network.named_modules()}
-    keys = {name: prefixes[m] + relaxed_parameter(m) for name, m in layers.items()}
     with relaxed_by(network, 0.0):
+        strict = {name: used_weights(layer) for name, layer in layers.items()}
         for name, layer in layers.items():
-            strict[keys[name]] = layer.effective_weights()
+            state |= {prefixes[layer] + key: w for key, w in strict[name].items()}
             if getattr(layer, "group_biases", None) is not None:
-                strict[f"{prefixes[layer]}group_biases"] = layer.effective_biases()
+                state[f"{prefixes[layer]}group_biases"] = layer.effective_biases()
     with relaxed_by(network, None):  # so that the gradient reaches departures
-        gradients = [half.gradient(strict) for half in _halves(objective)]
+        gradients = [half.gradient(state) for half in _halves(objective)]
     for name, layer in layers.items():
-        shared = -1 if isinstance(layer, RelaxedLayer) else (-2, -1)
-        wholes = [gradient[keys[name]].double() for gradient in gradients]
-        steps = [whole - whole.mean(shared, keepdim=True) for whole in wholes]
-        energies = [kernel_energy(layer, step.to(layer.weight)).item() for step in steps]
-        norm = kernel_energy(layer, strict[keys[name]]).sqrt().item()
-        fall = (steps[0] * steps[1]).sum().item() * norm / 100
+        wholes = [{k: g[prefixes[layer] + k] for k in strict[name]} for g in gradients]
+        steps = [_departing(layer, whole) for whole in wholes]
+        energies = [kernel_energy(layer, step).item() for step in steps]
+        norm = kernel_energy(layer, strict[name]).sqrt().item()
+        products = [(q.double() * steps[1][key].double()).sum() for key, q in steps[0].items()]
+        fall = sum(products).item() * norm / 100
         found[name] = fmean(fall / sqrt(e) if e > 0 else 0.0 for e in energies)
     return found
+
+
+def _departing(layer: Relaxable, gradient: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Gradients of a layer's `used_weights`, less their means over what these are shared over."""
+    departing = {}
+    for name, q in gradient.items():
+        axes = layer.shared_axes.get(name)  # None: the banks of a layer without relaxed weights
+        whole = q.double()
+        mean = whole.mean(tuple(range(-axes, 0)), keepdim=True) if axes else 0.0
+        departing[name] = torch.zeros_like(q) if axes is None else (whole - mean).to(q)
+    return departing
 
 
 def _halves(objective: Objective) -> list[Objective]:

@@ -4,19 +4,24 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from src.checks import check_number
-from src.measures.context import full_precision
+from src.measures.relaxed_kernels import (
+    changes_of_free_kernels,
+    departing_weights,
+    energy_per_element,
+    fibres_of,
+    kernel_energy,
+    per_element,
+    used_weights,
+)
 from src.models.components.gcnn.filter_banks import RelaxedLayer
 from src.models.components.gcnn.relaxation import (
     Relaxable,
     pairwise_differences,
     relative_to_mean,
-    relaxed_by,
     relaxed_layers,
 )
-from src.models.components.translation import RelaxedTranslationConv
 
 TOLERANCE = 0.01  # relative to the mean weight
 
@@ -72,14 +77,26 @@ def element_differences(layer: RelaxedLayer) -> Tensor:
               {\mathrm{mean}_{l,g} |w_l(g)|}
 
     with w the relaxed weights and d the group biases, if there are any. Its mean over g and h is
-    the layer's relaxed-weight error.
+    the layer's relaxed-weight error. Free kernels K (see `RelaxedLayer`) add
+
+    .. math:: \frac{\|K_g - s K_h\|}{\sqrt{\mathrm{mean}_f \|W_f\|^2}}, \qquad s = g h^{-1}
+
+    with W_f the kernel at f, and s K_h the kernel at h turned as an equivariant one would be.
 
     Returns:
         [|G|, |G|], without unit; symmetric, with zeros along the diagonal.
     """
     weights, biases = layer.effective_weights(), layer.effective_biases()
     parts = [pairwise_differences(w).mean(0) for w in (weights, biases) if w is not None]
-    return relative_to_mean(sum(parts), weights)
+    differences = relative_to_mean(sum(parts), weights)
+    if layer.effective_kernels():
+        changes = torch.stack([per_element(layer, d) for d in changes_of_free_kernels(layer)])
+        group = layer.group
+        others = group.cayley[group.inverse].to(weights.device)  # [s, g]: h = s^-1 g
+        whole = energy_per_element(layer, used_weights(layer)).mean()
+        roots = torch.where(changes > 0, changes / whole, 0.0).sqrt().to(weights)
+        differences = differences + torch.zeros_like(differences).scatter(1, others.t(), roots.t())
+    return differences
 
 
 def elements_alike(differences: Tensor, tolerance: float = TOLERANCE) -> list[list[int]]:
@@ -107,9 +124,10 @@ def departure(layer: Relaxable) -> float:
 
     For layers over a group whose elements all map the pixel grid to itself, and for translations,
     W_strict is the strict kernel nearest to W in the Frobenius norm, and a departure of d per cent
-    leaves it the fraction 1 - (d / 100)^2 of the energy ||W||^2. For other groups (C8), and for
-    `RelaxedSteerableConv`, W_strict is the nearest in the relaxed weights, not in the kernel: the
-    value is then an upper bound of the distance to the nearest, and may exceed 100.
+    leaves it the fraction 1 - (d / 100)^2 of the energy ||W||^2. For other groups (C8), for
+    `RelaxedSteerableConv` and with free kernels (see `RelaxedLayer`), W_strict is the nearest in
+    the relaxed weights, not in the kernel: the value is then an upper bound of the distance to the
+    nearest, and may exceed 100.
     """
     return _per_cent(kernel_energy(layer, departing_weights(layer)), layer).item()
 
@@ -127,7 +145,7 @@ def kernel_departures(layer: RelaxedLayer) -> Tensor:
     Returns:
         [|G|], in per cent.
     """
-    energies = _energy_per_element(layer, departing_weights(layer))
+    energies = energy_per_element(layer, departing_weights(layer))
     return _per_cent(layer.group.order * energies, layer)
 
 
@@ -144,68 +162,26 @@ def element_departures(layer: RelaxedLayer) -> Tensor:
     the pixel grid to itself. For groups of these the mean over r of the squares is the square of
     `departure`, and e(r s) <= e(r) + e(s): elements of departure zero form a subgroup.
 
+    Free kernels K (see `RelaxedLayer`) add K_g - T_r K_{r^-1 g}, with T_r bilinear.
+
     Returns:
         [|G|], in per cent; zero at the identity.
     """
-    weights, group = layer.effective_weights(), layer.group
-    moved = weights[:, group.cayley[group.inverse].to(weights.device)]  # [l, r, g]: w_l(r^-1 g)
-    energies = [kernel_energy(layer, w - weights) for w in moved.unbind(1)]
+    weights, group = used_weights(layer), layer.group
+    still = {name: torch.zeros_like(w) for name, w in weights.items()}
+    banks = weights.get("relaxed_weights")
+    energies = []
+    for source, change_of_free in zip(group.cayley[group.inverse], changes_of_free_kernels(layer)):
+        change = still  # of the banks, from g to r^-1 g
+        if banks is not None:
+            change = still | {"relaxed_weights": banks[:, source.to(banks.device)] - banks}
+        energies.append((change_of_free + fibres_of(layer, change)).square().sum())
     return _per_cent(torch.stack(energies) / 2, layer)
-
-
-def departing_weights(layer: Relaxable) -> Tensor:
-    """The weights that a layer uses, less those that it uses at theta = 0; zero if strict."""
-    weights = layer.effective_weights()
-    with relaxed_by(layer, 0.0):
-        return weights - layer.effective_weights()
-
-
-def kernel_energy(layer: Relaxable, weights: Tensor) -> Tensor:
-    """||W||^2 of the kernel of a layer with these weights in place of its effective ones.
-
-    A number in float64; the kernel is linear in these weights, so departures give departures.
-    """
-    if isinstance(layer, RelaxedLayer):
-        return _energy_per_element(layer, weights).sum()
-    if isinstance(layer, RelaxedTranslationConv):  # products of the banks: no kernel is built
-        banks, maps = (w.flatten(1).cpu().double() for w in (layer.weight, weights))
-        return (maps * (banks @ banks.t() @ maps)).sum()
-    return _fibres(layer, weights).square().sum()
-
-
-def relaxed_parameter(layer: Relaxable) -> str:
-    """Name of the parameter that a strict layer shares over its group or its positions."""
-    return "relaxed_weights" if hasattr(layer, "relaxed_weights") else "weight"
-
-
-def _energy_per_element(layer: RelaxedLayer, weights: Tensor) -> Tensor:
-    """[|G|]: ||W_g||^2 of every element."""
-    fibres = _fibres(layer, weights)
-    element_axis = 1 if layer.out_type == "regular" else 3  # of the output; a readout's input
-    return fibres.movedim(element_axis, 0).flatten(1).square().sum(1)
-
-
-def _fibres(layer: Relaxable, weights: Tensor) -> Tensor:
-    """The kernel, as expanded fibres, that these effective weights give; in float64."""
-    with relaxed_by(layer, None), full_precision():
-        named = {f"layer.{relaxed_parameter(layer)}": weights}
-        return functional_call(_Kernel(layer), named, ()).cpu().double()
-
-
-class _Kernel(nn.Module):
-    """A layer whose output is its kernel."""
-
-    def __init__(self, layer: Relaxable) -> None:
-        super().__init__()
-        self.layer = layer
-
-    def forward(self) -> Tensor:
-        return self.layer.expanded_fibres()
 
 
 def _per_cent(energies: Tensor, layer: Relaxable) -> Tensor:
     """100 times the root of energies over that of the layer's kernel; 0 for none."""
-    whole = kernel_energy(layer, layer.effective_weights())
+    whole = kernel_energy(layer, used_weights(layer))
     return 100 * torch.where(energies > 0, energies / whole, 0.0).sqrt()
 
 

@@ -19,10 +19,10 @@ Batch = tuple[Tensor, Tensor]
 
 
 class ClassificationModule(BaseModule):
-    r"""A network trained on cross-entropy plus the relaxation penalty.
+    r"""A network trained on cross-entropy plus a penalty, see `RelaxedModule`.
 
     .. math:: L = \frac{1}{B} \sum_b -\log \mathrm{softmax}(f(x_b))_{y_b}
-              + \alpha \sum_{\text{layers}} \sum_{l, g, h} |w_l(g) - w_l(h)|
+              + \alpha \, \text{penalty}
 
     Batches are images ``[B, C, H, W]`` with labels ``[B]``. Logged per epoch, every sample
     counting the same also where batches differ in size:
@@ -52,7 +52,7 @@ class ClassificationModule(BaseModule):
         super().__init__(net, optimizer, scheduler, **training)
         check_choice("input_kind", input_kind, ("scalar", "vector"))
         self.input_kind = input_kind
-        names = ("train/acc", "val/acc", "val/acc_reestimated", "test/acc")
+        names = ("train/acc", "val/acc", "val/acc_reestimated", "test/acc", "test/strict/acc")
         self.accuracies = nn.ModuleDict({name: MeanMetric() for name in names})
 
     def check_data(self, datamodule: LightningDataModule) -> None:
@@ -75,10 +75,12 @@ class ClassificationModule(BaseModule):
         return Objective(self.net, nn.CrossEntropyLoss(), list(batches))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        cross_entropy = self._cross_entropy("train/acc", batch)
-        loss = self._penalised(cross_entropy)
-        self._log_mean("train/cross_entropy", cross_entropy, len(batch[1]))
-        self._log_mean("train/loss", loss, len(batch[1]))
+        images, labels = batch
+        logits = self(images)
+        cross_entropy = self._scored("train/acc", logits, labels)
+        loss = self._penalised(cross_entropy, self, images, logits)
+        self._log_mean("train/cross_entropy", cross_entropy, len(labels))
+        self._log_mean("train/loss", loss, len(labels))
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -86,22 +88,22 @@ class ClassificationModule(BaseModule):
 
     def log_validation(self, batch: Batch, suffix: str = "") -> None:
         """Log the scores of validation of a batch, under their names with this suffix."""
-        cross_entropy = self._cross_entropy(f"val/acc{suffix}", batch)
-        self._log_mean(f"val/loss{suffix}", cross_entropy, len(batch[1]))
+        images, labels = batch
+        cross_entropy = self._scored(f"val/acc{suffix}", self(images), labels)
+        self._log_mean(f"val/loss{suffix}", cross_entropy, len(labels))
 
     def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Log the scores of a batch; return its logits beside its labels."""
         images, labels = batch
-        logits = self(images)
-        self._log_mean("test/loss", self._scored("test/acc", logits, labels), len(labels))
-        return {"logits": logits.detach(), "labels": labels}
-
-    def _cross_entropy(self, name: str, batch: Batch) -> Tensor:
-        """Cross-entropy of a batch; its accuracy is logged under this name."""
-        images, labels = batch
-        return self._scored(name, self(images), labels)
+        found = {}
+        for start in self._tested():
+            found[start] = self(images)
+            loss = self._scored(f"{start}/acc", found[start], labels)
+            self._log_mean(f"{start}/loss", loss, len(labels))
+        return {"logits": found["test"].detach(), "labels": labels}
 
     def _scored(self, name: str, logits: Tensor, labels: Tensor) -> Tensor:
+        """Cross-entropy of a batch; its accuracy is logged under this name."""
         accuracy = self.accuracies[name]
         accuracy.update((logits.detach().argmax(1) == labels).float())
         self.log(name, accuracy, on_step=False, on_epoch=True, prog_bar=name.endswith("/acc"))

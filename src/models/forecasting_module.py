@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ from src.models.shapes import check_shapes
 
 
 class ForecastingModule(BaseModule):
-    r"""A network trained on autoregressive forecasts plus the relaxation penalty.
+    r"""A network trained on autoregressive forecasts plus a penalty, see `RelaxedModule`.
 
     With the first n = ``num_inputs`` frames of a window, the network f is applied once per
     frame to forecast, to the last n frames that it has seen or made itself:
@@ -168,9 +169,10 @@ class ForecastingModule(BaseModule):
         frames = given = batch / self.scale
         if self.input_noise > 0:  # of the global generator, which each epoch seeds
             given = frames + self.input_noise * torch.randn_like(frames)
-        forecast = self._roll_out(given, teacher_forcing=self.teacher_forcing)
+        f = partial(self._roll_out, teacher_forcing=self.teacher_forcing)
+        forecast = f(given)
         error = self.data_loss(forecast, frames[:, self.num_inputs :])
-        loss = self._penalised(error)
+        loss = self._penalised(error, f, given, forecast)
         self._log_mean(f"train/{self.loss}", error, len(batch))
         self._log_mean("train/loss", loss, len(batch))
         return loss
@@ -196,14 +198,17 @@ class ForecastingModule(BaseModule):
     ) -> dict[str, Tensor]:
         """Add to the scores of a set; return its forecasts and what they were made from."""
         names = getattr(self.trainer.datamodule, "test_names", ())
-        prefixes = {i: f"test/{name}" for i, name in enumerate(names)} | {0: "test"}
-        prefix = prefixes.get(dataloader_idx, f"test/loader_{dataloader_idx}")
-        if prefix not in self._scores:
-            self._scores[prefix] = ForecastScores().to(batch.device)
-        forecast = self.forecast(batch).detach()
+        parts = {i: f"/{name}" for i, name in enumerate(names)} | {0: ""}
+        part = parts.get(dataloader_idx, f"/loader_{dataloader_idx}")
         known, truth = batch[:, : self.num_inputs], batch[:, self.num_inputs :]
-        self._scores[prefix].update(*(frames[:, :, :2] for frames in (forecast, truth, known)))
-        return {"forecast": forecast, "truth": truth, "known": known}
+        found = {}
+        for start in self._tested():
+            if start + part not in self._scores:
+                self._scores[start + part] = ForecastScores().to(batch.device)
+            found[start] = self.forecast(batch).detach()
+            velocities = (frames[:, :, :2] for frames in (found[start], truth, known))
+            self._scores[start + part].update(*velocities)
+        return {"forecast": found["test"], "truth": truth, "known": known}
 
     def on_test_epoch_end(self) -> None:
         for prefix, scores in self._scores.items():

@@ -15,7 +15,8 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from src.checks import check_number, wrong
 from src.models.components.gcnn.relaxation import relaxed_layers
 
-DEPARTURES = ("relaxed_weights", "group_biases")  # parameters of layers that are only relaxed ones'
+# parameters of layers that are only relaxed ones'
+DEPARTURES = ("relaxed_weights", "group_biases", "kernel_biases", "free_kernel")
 FACTOR = "relaxed_lr_factor"
 
 
@@ -52,8 +53,9 @@ class CosineLR(LRScheduler):
 def make_optimizer(network: nn.Module, make: Callable[..., Optimizer]) -> Optimizer:
     """Call `make` with the network's parameters.
 
-    Where it holds ``relaxed_lr_factor``, relaxed weights and group biases are a parameter group of
-    their own, with the learning rate times this number.
+    Where it holds ``relaxed_lr_factor``, parameters that only relaxed layers have, such as relaxed
+    weights, are a parameter group of their own, with the learning rate times this number. Learned
+    thetas are another, without weight decay.
     """
     held = dict(make.keywords) if isinstance(make, partial) else {}
     factor = held.pop(FACTOR, 1.0)
@@ -64,12 +66,17 @@ def make_optimizer(network: nn.Module, make: Callable[..., Optimizer]) -> Optimi
         departures = [
             p for layer in layers for n in DEPARTURES if (p := getattr(layer, n, None)) is not None
         ]
-        if factor == 1 or not departures:
+        thetas = [p for layer in layers if isinstance(p := layer.relaxation, nn.Parameter)]
+        groups = [{"params": thetas, "weight_decay": 0.0}] if thetas else []
+        if factor != 1 and departures:
+            groups.append({"params": departures, FACTOR: factor})
+        if not groups:
             return make(network.parameters())
-        own = {id(p) for p in departures}
+        own = {id(p) for group in groups for p in group["params"]}
         others = [p for p in network.parameters() if id(p) not in own]
-        optimizer = make([{"params": others}, {"params": departures, FACTOR: factor}])
-        optimizer.param_groups[1]["lr"] *= factor
+        optimizer = make([{"params": others}, *groups])
+        for group in optimizer.param_groups:
+            group["lr"] *= group.get(FACTOR, 1.0)
     return optimizer
 
 

@@ -75,16 +75,21 @@ def draw_symmetry(reading: Reading, title: str) -> "Figure | None":
     layers = {name: layer for name, layer in found.items() if layer["over_group"]}
     if not layers:
         return None
-    group = make_group(next(iter(layers.values()))["over_group"]["group"])
+    groups = {make_group(layer["over_group"]["group"]) for layer in layers.values()}
+    group = max(groups, key=lambda g: g.order)
+    labels = element_labels(group) if len(groups) == 1 else [*map(str, range(group.order))]
     size = max(0.5 * group.order, 2.5) * 2 + 2.5, 0.32 * len(layers) + 2.1
     figure, [panels] = new_figure(*size, f"Departure from strict layers, {title}", columns=2)
     kinds = {"kernel_departures": "kernel at the element", "element_departures": "symmetry broken"}
-    tables = [np.array([e["over_group"][kind] for e in layers.values()]) for kind in kinds]
-    limit = max(table.max() for table in tables) or 1.0
+    tables = [np.full((len(layers), group.order), np.nan) for _ in kinds]
+    for table, kind in zip(tables, kinds):
+        for row, layer in zip(table, layers.values()):  # of a smaller group shorter
+            row[: len(layer["over_group"][kind])] = layer["over_group"][kind]
+    limit = max(np.nanmax(table) for table in tables) or 1.0
     for axes, table, subtitle in zip(panels, tables, kinds.values()):
         image = axes.imshow(table, vmin=0, vmax=limit, cmap=SEQUENTIAL, aspect="auto")
         named = range(group.order if group.order <= MAX_ANNOTATED else 0)
-        axes.set_xticks(named, element_labels(group)[: len(named)], rotation=90)
+        axes.set_xticks(named, labels[: len(named)], rotation=90)
         rows = [f"{n}  {layer['departure']:.2g} %" for n, layer in layers.items()]
         axes.set_yticks(range(len(rows)), rows if axes is panels[0] else [""] * len(rows))
         axes.set_title(subtitle, fontsize=LABEL_SIZE)

@@ -81,7 +81,8 @@ def draw_relaxed_weights(network: nn.Module, when: str) -> "Figure | None":
     of the layers whose maps have the shape of the first one's.
     """
     layers = relaxed_layers(network)
-    over_group = {n: layer for n, layer in layers.items() if isinstance(layer, RelaxedLayer)}
+    of_groups = (item for item in layers.items() if isinstance(item[1], RelaxedLayer))
+    over_group = {n: layer for n, layer in of_groups if layer.relaxed_weights is not None}
     if over_group:
         return _plot_over_group(over_group, when)
     maps = {
@@ -101,14 +102,14 @@ def draw_relaxed_weights(network: nn.Module, when: str) -> "Figure | None":
 def turned_back(layer: ExpandedConv) -> tuple[Tensor, list[int]]:
     """Kernels of a lifting layer before they are turned, psi_g, and their elements g.
 
-    Of layers that turn their kernels, of all elements; of others, such as steerable ones, of those
-    that map the pixel grid to itself, turned back exactly.
+    Of layers that turn their kernels, of all elements; of others, such as steerable ones and those
+    with free kernels, of those that map the pixel grid to itself, turned back exactly.
 
     Returns:
         [O, elements, I, fibre, k, k], and the elements.
     """
     group, size = layer.group, layer.kernel_size
-    if isinstance(layer, GroupLayer):
+    if isinstance(layer, GroupLayer) and not getattr(layer, "effective_kernels", dict)():
         banks = layer.weight if isinstance(layer, RelaxedLayer) else layer.weight[None]
         mixing = banks.new_ones(group.order, 1)
         if isinstance(layer, RelaxedLayer):
@@ -224,19 +225,21 @@ def _deviations(layer: Relaxable, axes: tuple[int, ...] = (-1,)) -> Tensor:
 
 def _plot_over_group(layers: dict[str, RelaxedLayer], when: str) -> "Figure":
     """A heat map (bank, element) of deviations per layer, all in one colour scale around 0."""
-    group = next(iter(layers.values())).group
+    last = {layer.group: name for name, layer in layers.items()}  # elements are labelled there
     deviations = {name: _deviations(layer).numpy() for name, layer in layers.items()}
     banks = [len(array) for array in deviations.values()]
     limit = max(100 * NO_DEPARTURE, *(np.abs(array).max() for array in deviations.values()))
-    title = f"Relaxed weights over {group.name.upper()}, {when}\n{DEVIATION}"
-    width, height = max(0.62 * group.order + 2.2, 5.2), sum(0.34 * b + 0.42 for b in banks) + 1.4
+    title = f"Relaxed weights over {', '.join(g.name.upper() for g in last)}, {when}\n{DEVIATION}"
+    width = max(0.62 * max(group.order for group in last) + 2.2, 5.2)
+    height = sum(0.34 * b + 0.42 for b in banks) + 1.4
     figure, all_axes = new_figure(width, height, title, len(banks), height_ratios=banks)
     for axes, (name, array) in zip(all_axes[:, 0], deviations.items()):
         image = axes.imshow(array, cmap=DIVERGING, vmin=-limit, vmax=limit, aspect="auto")
         error = relaxed_weight_error(layers[name]).item()
         axes.set_title(f"{name}   error {error:.3g}", fontsize=LABEL_SIZE, loc="left", pad=4)
         axes.set_yticks(range(len(array)), [f"bank {bank}" for bank in range(len(array))])
-        axes.set_xticks([])
+        labels = element_labels(layers[name].group) if name in last.values() else []
+        axes.set_xticks(range(len(labels)), labels)
         hide_frame(axes)
         if array.size <= MAX_ANNOTATED_CELLS:
             for (row, column), value in np.ndenumerate(array):
@@ -244,7 +247,6 @@ def _plot_over_group(layers: dict[str, RelaxedLayer], when: str) -> "Figure":
                 text = f"{value:+.2g}" if abs(value) >= 100 * NO_DEPARTURE else "0"
                 place = {"ha": "center", "va": "center", "fontsize": 7}
                 axes.text(column, row, text, color=color, **place)
-    axes.set_xticks(range(group.order), element_labels(group))
-    axes.set_xlabel(_element_axis(group), fontsize=LABEL_SIZE)
+    axes.set_xlabel(_element_axis(layers[name].group), fontsize=LABEL_SIZE)
     add_colorbar(figure, image, all_axes, "%")
     return figure

@@ -1,8 +1,10 @@
 """Objects of a run, built from its config."""
 
+import re
 from typing import Any
 
 import torch
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning import Callback, LightningDataModule, LightningModule
 from lightning.pytorch.callbacks import ProgressBar, StochasticWeightAveraging, WeightAveraging
@@ -16,6 +18,9 @@ from src.measures.macs import count_macs
 from src.models.components.widths import count_parameters
 from src.runs.overrides import stored_config
 
+# Arguments of networks of relaxed layers on a group, see `src.models.components.rotation.Relaxed`.
+FREE = ("num_filter_banks", "group_biases", "kernel_biases", "free_kernel")
+
 
 def build(config: DictConfig, key: str, **arguments: Any) -> Any:
     """Build the object of one config key, with plain lists and dicts as its arguments."""
@@ -23,8 +28,23 @@ def build(config: DictConfig, key: str, **arguments: Any) -> Any:
 
 
 def build_model(config: DictConfig, datamodule: LightningDataModule) -> LightningModule:
-    """Build the model, whose network must fit the data; see its `check_data`, if it has one."""
-    model = build(config, "model")
+    """Build the model, whose network must fit the data; see its `check_data`, if it has one.
+
+    Raises:
+        UserError: where `relaxation` sets free what the network's layers lack.
+    """
+    try:
+        model = build(config, "model")
+    except InstantiationException as error:
+        lacking = re.search(rf"unexpected keyword argument '({'|'.join(FREE)})'", str(error))
+        if lacking is None:
+            raise
+        network = config.model.net._target_.rpartition(".")[2]
+        raise UserError(
+            "`relaxation` must set free what the network's layers have; got model.net."
+            f"{lacking[1]}={config.model.net[lacking[1]]} with {network}. Use model=rgcnn, "
+            "rgcnn_smoke or rgunet_smoke, or another choice, such as relaxation=output."
+        ) from error
     if hasattr(model, "check_data"):
         model.check_data(datamodule)
     return model

@@ -29,9 +29,16 @@ RELAXED = {
     "relaxed readout": (gcnn.RelaxedVectorReadout, BANKS),
     "relaxed readout of both": (gcnn.RelaxedVectorReadout, {**BANKS, "out_type": "vector+scalar"}),
 }
+ONLY_KERNELS = {"num_filter_banks": None, "kernel_biases": True, "free_kernel": "zero"}
+FREE = {  # without filter banks, and all at once
+    "free lifting": (gcnn.RelaxedLiftingConv, ONLY_KERNELS),
+    "free lifting of vectors": (gcnn.RelaxedLiftingConv, {**ONLY_KERNELS, "in_type": "vector"}),
+    "free group": (gcnn.RelaxedGroupConv, {**ONLY_KERNELS, **BANKS, "group_biases": True}),
+    "free readout": (gcnn.RelaxedVectorReadout, ONLY_KERNELS),
+}
 STEERABLE = {"e2cnn": (E2Conv, {"bias": True}), "steerable": (RelaxedSteerableConv, {"bias": True})}
-LAYERS = {**STRICT, **RELAXED, **STEERABLE, "translation": (RelaxedTranslationConv, {})}
-RELAXABLE = [*RELAXED, "steerable", "translation"]
+LAYERS = {**STRICT, **RELAXED, **FREE, **STEERABLE, "translation": (RelaxedTranslationConv, {})}
+RELAXABLE = [*RELAXED, "steerable", "translation"]  # with weights shared in a strict layer
 
 
 @pytest.fixture
@@ -84,13 +91,23 @@ def slow_kernel(layer: nn.Module) -> Tensor:
         return slow_layers.steerable_kernel(weight, layer.basis)
     is_relaxed = isinstance(layer, gcnn.RelaxedLayer)
     weight = layer.weight if is_relaxed else layer.weight[None]
-    relaxed_weights = layer.relaxed_weights if is_relaxed else weight.new_ones(1, layer.group.order)
+    relaxed_weights = getattr(layer, "relaxed_weights", None)
+    if relaxed_weights is None:
+        relaxed_weights = weight.new_ones(1, layer.group.order)
     arguments = (weight, relaxed_weights, layer.group.name, layer.interpolation)
-    if isinstance(layer, gcnn.VectorReadout):
-        return slow_layers.readout_kernel(*arguments)
-    if layer.in_type == "regular":
-        return slow_layers.group_kernel(*arguments)
-    return slow_layers.lifting_kernel(*arguments, layer.in_type)
+    is_readout = isinstance(layer, gcnn.VectorReadout)
+    if is_readout:
+        kernel = slow_layers.readout_kernel(*arguments)
+    elif layer.in_type == "regular":
+        kernel = slow_layers.group_kernel(*arguments)
+    else:
+        kernel = slow_layers.lifting_kernel(*arguments, layer.in_type)
+    if getattr(layer, "kernel_biases", None) is not None:
+        biases = layer.kernel_biases.squeeze(2) if is_readout else layer.kernel_biases[:, :, 0, 0]
+        kernel = slow_layers.add_kernel_biases(kernel, biases, layer.group.order, is_readout)
+    if getattr(layer, "free_kernel", None) is not None:
+        kernel = kernel + layer.free_kernel.reshape(kernel.shape)
+    return kernel
 
 
 def slow_forward(layer: nn.Module, x: Tensor) -> Tensor:

@@ -95,6 +95,19 @@ def readout_kernel(
     return kernel.flatten(0, 1).flatten(1, 2)
 
 
+def add_kernel_biases(kernel: Tensor, biases: Tensor, order: int, is_readout: bool) -> Tensor:
+    """[O |G|, n, k, k] + biases [O, |G|, k, k]; or [2 O, I |G|, k, k] + [O, 2, |G|, k, k]."""
+    rows = []
+    for o in range(len(biases)):
+        for number in range(biases.shape[1]):  # an element; of a readout a component
+            own = biases[o, number]
+            columns = kernel[len(rows)]
+            inputs = range(len(columns))
+            added = [columns[n] + (own[n % order] if is_readout else own) for n in inputs]
+            rows.append(torch.stack(added))
+    return torch.stack(rows)
+
+
 def steerable_kernel(weight: Tensor, basis: Tensor) -> Tensor:
     """weight [O, I, n, k, k], basis [n, P, Q, k, k] -> [O P, I Q, k, k], field by field."""
     fields = [[sum(w * b for w, b in zip(pair, basis)) for pair in row] for row in weight]

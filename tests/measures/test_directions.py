@@ -71,6 +71,7 @@ def test_moves_add_up_are_rounded_once_and_keep_the_memory_layout():
 
 LIFTING = RelaxedLiftingConv(2, 4, 3, "c4", num_filter_banks=3, group_biases=True)
 GROUP = RelaxedGroupConv(2, 4, 3, "c4", num_filter_banks=3)
+FREE = RelaxedGroupConv(2, 4, 3, "c4", kernel_biases=True, free_kernel=1.0)
 TRANSLATION = RelaxedTranslationConv(2, 4, 3, (5, 6))
 
 
@@ -84,6 +85,8 @@ TRANSLATION = RelaxedTranslationConv(2, 4, 3, (5, 6))
         (LIFTING, "group_biases", 1, (0, 1)),
         (GROUP, "weight", 12, (2, 3, 4, 5)),
         (GROUP, "relaxed_weights", 1, (0, 1)),
+        (FREE, "free_kernel", 16, (2, 3, 4, 5)),
+        (FREE, "kernel_biases", 1, tuple(range(6))),
         (TRANSLATION, "weight", 8, (2, 3, 4)),
         (TRANSLATION, "relaxed_weights", 1, (0, 1, 2)),
         (nn.Sequential(nn.Conv2d(3, 4, 3)), "0.weight", 4, (1, 2, 3)),
@@ -91,8 +94,8 @@ TRANSLATION = RelaxedTranslationConv(2, 4, 3, (5, 6))
 )
 def test_filters_are_rescaled_one_by_one(network, name, number, axes):
     """Filters of the direction have the weights' norms, and point where they pointed."""
-    if name == "group_biases":
-        nn.init.normal_(network.group_biases)
+    if name.endswith("_biases"):
+        nn.init.normal_(getattr(network, name))
     weights = weights_of(network)
     direction = draw(1, weights)[0]
     before, w = direction[name], weights[name].double()

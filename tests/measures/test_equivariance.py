@@ -7,7 +7,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from src.measures import equivariance_error, equivariance_errors
-from src.models.components.gcnn import LiftingConv
+from src.measures.actions import group_of
+from src.measures.lie_derivative import lie_derivatives
+from src.models.components.classifiers import GCNN
+from src.models.components.gcnn import LiftingConv, make_group
+from src.models.components.gcnn.groups import subgroup_names
 from tests.helpers.measured import (
     MAKERS,
     VECTORS,
@@ -180,6 +184,30 @@ def test_layers_are_measured_as_networks_that_end_there():
     expected = error(lambda x: network.blocks[0](x)[:, :, 0], x, output="scalar")
     found = equivariance_errors(network, [x], "c4").per_layer
     assert found == {"blocks.0": pytest.approx(expected, rel=1e-12)}
+
+
+@pytest.mark.parametrize(
+    ("groups", "measured", "layers"),
+    [
+        ("d4 d4 c4", "c4", 3),
+        ("c8 c4 c1", "c4", 3),  # maps on C8 as maps on C4; those on C1 are scalar fields
+        ("d4 d2 c2", "c2", 3),
+        ("c8 c4 c2", "c8", 1),  # neither C4 nor C2 contains C8
+    ],
+)
+def test_a_group_per_layer(groups, measured, layers):
+    """Layers that contain the measured group are equivariant to it, up to where it is lost."""
+    groups = groups.split()
+    torch.manual_seed(0)
+    net = GCNN(group=groups, num_layers=3, hidden_channels=2, pool_after=[2]).double()
+    found = equivariance_errors(net, [images(channels=1)], measured, elements="exact")
+    assert len(found.per_layer) == layers
+    for number, error in enumerate(found.per_layer.values()):
+        kept = measured in subgroup_names(make_group(groups[number]))
+        assert (error < 1e-12) if kept else (error > 1e-3)
+    assert (found.overall < 1e-12) == (measured == groups[-1])
+    assert group_of(net).name == group_of(net.blocks).name == groups[-1]
+    assert all(map(math.isfinite, lie_derivatives(net, [images(channels=1)])[:2]))
 
 
 def test_layers_that_do_not_exist_or_do_not_run_once_are_left_out():

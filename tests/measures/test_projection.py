@@ -20,7 +20,7 @@ from src.models.components.gcnn.relaxation import (
 )
 from src.models.components.rollout import Rollout
 from src.models.components.translation import RelaxedTranslationConv
-from tests.helpers.layer_cases import double_precision, make_input, randomize
+from tests.helpers.layer_cases import double_precision, make_input, make_layer, randomize
 from tests.helpers.measured import VECTORS
 
 __all__ = ["double_precision"]
@@ -82,6 +82,29 @@ def test_the_gradient_is_the_fall_of_the_loss_per_per_cent_of_departure(
             departures.append(departure(layer))
         falls.append((losses[1] - losses[0]) / sum(departures))
     assert found == pytest.approx(sum(falls) / 2, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["free lifting", "free readout"])
+def test_free_kernels_depart_along_their_gradients(double_precision, name):
+    """Small steps by one half from the strict layer, losses of the other."""
+    torch.manual_seed(0)
+    layer = make_layer(name)
+    x = make_input(layer, 6, 6, batch=4)
+    target, falls = torch.randn_like(layer(x)), []
+    free = [layer.kernel_biases, layer.free_kernel]
+    for own, other in ((0, 1), (1, 0)):
+        loss = nn.functional.mse_loss(layer(x[own::2]), target[own::2])
+        gradients, losses, departures = torch.autograd.grad(loss, free), [], []
+        for step in (1e-5, -1e-5):  # central differences
+            for parameter, gradient in zip(free, gradients):
+                parameter.data = -step * gradient
+            losses.append(nn.functional.mse_loss(layer(x[other::2]), target[other::2]).item())
+            departures.append(departure(layer))
+            for parameter in free:
+                parameter.data.zero_()
+        falls.append((losses[1] - losses[0]) / sum(departures))
+    found = departure_gradients(layer, Objective(layer, nn.MSELoss(), [(x, target)]))
+    assert found[""] == pytest.approx(sum(falls) / 2, rel=1e-5)
 
 
 def test_only_a_departure_that_both_halves_ask_for_counts():

@@ -20,7 +20,8 @@ from src.models.components.e2cnn import RelaxedSteerableConv
 from src.models.components.gcnn.relaxation import relaxations, relaxed_by, set_relaxation
 from src.models.components.translation import RelaxedTranslationConv
 from tests.helpers.equivariance import act
-from tests.helpers.layer_cases import double_precision, randomize, slow_kernel
+from tests.helpers.layer_cases import FREE, double_precision, make_layer, randomize, slow_kernel
+from tests.helpers.slow_layers import inverse, multiply, turn, turn_vectors
 
 __all__ = ["double_precision"]
 
@@ -110,6 +111,50 @@ def test_departures_equal_those_of_dense_kernels(double_precision, name, group):
     if group != "c8":
         assert found.square().mean().sqrt() == pytest.approx(expected.item())
         assert (found[g.cayley] <= found[:, None] + found + 1e-9).all()
+
+
+def turned_kernel(layer, kernel, r):
+    """The kernel, as expanded fibres, of the layer turned by r: pixels, output and input."""
+    name = layer.group.name
+    kernel = turn(kernel, name, r, "bilinear")
+    for axis, kind in ((1, layer.out_type), (3, layer.in_type)):
+        if kind == "regular":
+            order = [multiply(name, inverse(name, r), g) for g in range(kernel.shape[axis])]
+            kernel = kernel.index_select(axis, torch.tensor(order))
+        if kind == "vector":
+            kernel = turn_vectors(kernel.movedim(axis, -3), name, r).movedim(-3, axis)
+    return kernel
+
+
+@pytest.mark.parametrize("group", ["c4", "d4"])
+@pytest.mark.parametrize("name", FREE)
+def test_departures_of_free_kernels_equal_those_of_dense_kernels(double_precision, name, group):
+    layer = randomized(make_layer, name, 3, group)
+    whole = layer.expanded_fibres().detach()
+    with relaxed_by(layer, 0.0):
+        strict = layer.expanded_fibres().detach()
+    assert departure(layer) == pytest.approx((100 * (whole - strict).norm() / whole.norm()).item())
+    squares = kernel_departures(layer).square().mean().sqrt()
+    assert squares == pytest.approx(departure(layer))
+    turned = [turned_kernel(layer, whole, r) for r in range(layer.group.order)]
+    expected = [100 * (whole - t).norm().item() / (2**0.5 * whole.norm().item()) for t in turned]
+    assert element_departures(layer).tolist() == pytest.approx(expected, abs=1e-10)
+
+
+@pytest.mark.parametrize(("group", "subgroup"), [("c4", [0, 2]), ("d4", [0, 1, 2, 3])])
+@pytest.mark.parametrize("name", ["free lifting", "free lifting of vectors", "free readout"])
+def test_free_kernels_that_keep_a_subgroup(double_precision, name, group, subgroup):
+    layer = randomized(make_layer, name, 3, group)
+    with torch.no_grad():
+        layer.kernel_biases.zero_()
+        free = [turned_kernel(layer, layer.free_kernel, r) for r in subgroup]
+        layer.free_kernel.copy_(sum(free) / len(free))
+    found = symmetries(layer)[""].over_group
+    assert found.kept == subgroup
+    differences = torch.tensor(found.differences)
+    torch.testing.assert_close(differences, differences.t())
+    zero = [r for r, size in enumerate(found.element_departures) if size < 1e-10]
+    assert zero == subgroup
 
 
 @pytest.mark.parametrize("name", MAKERS)

@@ -174,7 +174,8 @@ def test_the_annealed_experiment_keeps_a_strict_network():
     """Its first epoch that may be the best is the first one that ends strict."""
     folder = Path(__file__).resolve().parents[2] / "configs" / "experiment"
     config = yaml.safe_load((folder / "rgcnn_rotmnist_annealed.yaml").read_text())
-    schedule, epochs = instantiate(config["model"]["relaxation"]), config["trainer"]["max_epochs"]
+    chosen = yaml.safe_load((folder.parent / "relaxation" / "annealed.yaml").read_text())
+    schedule, epochs = instantiate(chosen["relaxation"]), config["trainer"]["max_epochs"]
     first = config["callbacks"]["checkpoint"]["first_epoch"]
     assert schedule(0.3) == 1
     assert schedule((first + 1) / epochs) == 0 < schedule(first / epochs)

@@ -7,7 +7,11 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from src.models.classification_module import ClassificationModule
-from src.models.components.gcnn.relaxation import relaxation_penalty, relaxed_layers
+from src.models.components.gcnn.relaxation import (
+    relaxation_penalty,
+    relaxed_layers,
+    set_relaxation,
+)
 from tests.helpers.tiny import TinyNetwork, lightning_warnings
 from tests.helpers.windows import make_trainer
 
@@ -64,4 +68,9 @@ def test_epoch_averages_weigh_samples_and_not_batches(tmp_path):
     expected |= {"train/acc": accuracy, "val/acc": accuracy, "train/penalty": penalty}
     assert metrics == pytest.approx(expected, rel=1e-5)
     (tested,) = trainer.test(module, loader, verbose=False)
-    assert tested == pytest.approx({"test/loss": loss, "test/acc": accuracy}, rel=1e-5)
+    scores = {"test/loss": loss, "test/acc": accuracy}
+    set_relaxation(net, 0.0)
+    strict = {"test/strict/loss": F.cross_entropy(net(x), y).item()}
+    strict["test/strict/acc"] = (net(x).argmax(1) == y).float().mean().item()
+    assert strict["test/strict/loss"] != pytest.approx(loss, rel=1e-3)
+    assert tested == pytest.approx(scores | strict, rel=1e-5)

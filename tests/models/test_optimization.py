@@ -176,9 +176,27 @@ def test_relaxed_weights_may_have_a_learning_rate_of_their_own(tmp_path, schedul
     for name, distance in moved[1.0].items():  # Adam's first step is the learning rate
         factor = 0.25 if name in RELAXED else 1.0
         assert moved[0.25][name] == pytest.approx(factor * distance, rel=1e-4, abs=1e-7)
+    learning = module_of(*configured(*overrides), net=Mixed(), relaxation="learned")
+    groups = learning._make_optimizer(total_steps=10, validates=True)["optimizer"].param_groups
+    rates = [group["lr"] / groups[0]["lr"] for group in groups]
+    assert rates == pytest.approx([1.0, 1.0, 0.25]), "those of all, of thetas, of what is relaxed"
     plain = module_of(*configured("model.optimizer.relaxed_lr_factor=0.25"), net=TinyNetwork())
     assert len(plain.configure_optimizers.__self__.optimizer.keywords) == 3
     plain.check_optimizer()
+
+
+def test_learned_thetas_have_no_weight_decay():
+    decayed = partial(torch.optim.SGD, lr=0.1, weight_decay=0.5)
+    module = module_of(decayed, relaxation="learned")
+    optimizer = module._make_optimizer(total_steps=10, validates=True)["optimizer"]
+    for parameter in module.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    before = {name: p.detach().clone() for name, p in module.named_parameters()}
+    optimizer.step()
+    for name, parameter in module.named_parameters():
+        factor = 1.0 if name.endswith(".relaxation") else 0.95
+        assert torch.allclose(parameter, factor * before[name])
+    assert sum(name.endswith(".relaxation") for name in before) == 2
 
 
 @pytest.mark.parametrize(

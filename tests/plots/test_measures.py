@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 from src.measures import Reading
@@ -79,3 +80,11 @@ def test_departures_of_elements_have_one_scale_and_the_layer_its_own():
     assert rows == ["blocks.0  2.2 %"], "layers over positions have no elements"
     for axes in (kernels, elements):
         assert [label.get_text() for label in axes.get_xticklabels()] == ["0°", "120°", "240°"]
+
+
+def test_departures_of_layers_of_several_groups_share_the_axis_of_elements():
+    of_two = {kind: numbers[:2] for kind, numbers in DEPARTURES.items()}
+    layers = {"0": LAYER, "1": LAYER | {"over_group": {"group": "c2", **of_two}}}
+    axes = draw("symmetry", Reading({}, {"layers": layers}), "a network").axes[0]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["0", "1", "2"]
+    assert np.isnan(axes.images[0].get_array().filled(np.nan)).tolist()[1] == [False, False, True]

@@ -67,6 +67,7 @@ LAYERS = {
     "harmonic": LiftingConv(2, 2, 5, "c4", interpolation="harmonic"),
     "relaxed": RelaxedLiftingConv(3, 2, 3, "c4", num_filter_banks=2),
     "vectors": RelaxedLiftingConv(1, 2, 3, "d4", num_filter_banks=2, in_type="vector"),
+    "free": RelaxedLiftingConv(2, 2, 3, "c4", num_filter_banks=None, free_kernel=1.0),
     "steerable": E2Conv(2, 2, 5, "c4", in_type="vector"),
     "both": E2Conv(1, 2, 5, "c4", in_type="vector+scalar"),
     "relaxed steerable": RelaxedSteerableConv(1, 2, 5, "c4", in_type="scalar"),
@@ -79,6 +80,7 @@ def test_kernels_turned_back_are_those_of_the_convolution_and_equal_when_strict(
     layer = LAYERS[name]
     if "strict" not in name and isinstance(layer, Relaxable):
         weights = getattr(layer, "relaxed_weights", layer.weight)
+        weights = layer.free_kernel if weights is None else weights
         weights.add_(torch.randn_like(weights) * weights.abs().mean())
     kernels, elements = turned_back(layer)
     assert elements == list(range(layer.group.order))
@@ -172,6 +174,16 @@ def test_relaxed_weights_are_deviations_in_per_cent_in_one_scale():
     assert texts(large.get_yticklabels())[:2] == ["bank 0", "bank 1"]
     assert texts(large.get_xticklabels())[4] == "m 0°"
     assert "mirrored" in large.get_xlabel()
+
+
+def test_layers_of_several_groups_and_layers_without_banks():
+    layers = {f"{n}": RelaxedLiftingConv(1, 1, 3, g) for n, g in enumerate(("d4", "d4", "c2"))}
+    layers["free"] = RelaxedLiftingConv(1, 1, 3, "c4", num_filter_banks=None, free_kernel="zero")
+    figure = draw_relaxed_weights(nn.ModuleDict(layers), "after training")
+    assert figure.get_suptitle().startswith("Relaxed weights over D4, C2, after training")
+    labels = [len(axes.get_xticklabels()) for axes in figure.axes if axes.get_title(loc="left")]
+    assert labels == [0, 8, 2]
+    assert draw_relaxed_weights(layers["free"], "after training") is None
 
 
 def test_weights_of_positions_are_maps_less_their_mean():

@@ -175,12 +175,13 @@ def kind_of_parameter(network: nn.Module, name: str) -> str:
     """Name the kind of a parameter: ``norm``, ``kernels``, ``relaxed_weights`` or ``biases``.
 
     Kernels are the weights of convolutions and linear layers, those of steerable layers that
-    depend on the pixel among them; group biases count as biases.
+    depend on the pixel among them; group and kernel biases count as biases, learned thetas as
+    relaxed weights.
     """
     layer, _, attribute = name.rpartition(".")
     weight = getattr(network.get_submodule(layer), "weight", None)
     if weight is not None and weight.ndim == 1:  # one scale per channel
         return "norm"
-    if attribute == "relaxed_weights":
-        return attribute
+    if attribute in ("relaxed_weights", "relaxation"):
+        return "relaxed_weights"
     return "biases" if "bias" in attribute else "kernels"

@@ -6,6 +6,7 @@ from functools import partial
 from itertools import pairwise
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from src.checks import check_choice, check_integer, check_shape, wrong
@@ -13,12 +14,8 @@ from src.models.components.activations import make_activation
 from src.models.components.gcnn import (
     Group,
     GroupBatchNorm,
-    GroupConv,
     GroupPool,
     ImageBatchNorm,
-    LiftingConv,
-    RelaxedGroupConv,
-    RelaxedLiftingConv,
     SpatialPool,
     make_group,
 )
@@ -26,10 +23,12 @@ from src.models.components.gcnn.caching import ExpandedConv, channels_last
 from src.models.components.gcnn.initial import ImageConv
 from src.models.components.gcnn.kernels import check_kernel_size
 from src.models.components.gcnn.norm import choose_norm
+from src.models.components.gcnn.restriction import groups_of_layers, restricted
 from src.models.components.gcnn.sequential import GroupSequential
+from src.models.components.rotation import Layers, RelaxedNetwork
 from src.models.components.widths import conv_counter, count_parameters, resolve_widths
 
-MakeConv = Callable[[int, int, bool], nn.Module]
+MakeConv = Callable[[int, int, int], nn.Module]
 
 
 class Classifier(nn.Module):
@@ -40,8 +39,8 @@ class Classifier(nn.Module):
     are invariant.
 
     Args:
-        make_conv: (in_channels, out_channels, is_first) -> a convolution; the number of its
-            parameters must be as for `conv_counter`.
+        make_conv: (in_channels, out_channels, place) -> the convolution at that place, 0 for the
+            first; the number of its parameters must be as for `conv_counter`.
         batch_norm: channels -> norm, for ``norm="batch"``.
         in_channels: channels of the image.
         num_classes: number of logits.
@@ -90,20 +89,25 @@ class Classifier(nn.Module):
                 rule = f"numbers of layers, 1 to {num_layers}"
                 raise ValueError(wrong("pool_after", rule, number, "for example [2, 4]"))
         make_norm = choose_norm(norm, batch_norm)
-        lifting, convolution = make_conv(1, 1, True), make_conv(1, 1, False)
-        first, later = (conv_counter(partial(make_conv, is_first=f)) for f in (True, False))
+        places = range(num_layers)
+        # Two draws move the random state: without them seeds would mean other networks than before.
+        smallest = [make_conv(1, 1, place) for place in places[:2]]
+        with torch.random.fork_rng(devices=[]):
+            smallest += [make_conv(1, 1, place) for place in places[2:]]
+        counters = [conv_counter(partial(make_conv, place=place)) for place in places]
         per_channel = count_parameters(make_norm(1))
 
         def count(widths: list[int]) -> int:
-            total = first(in_channels, widths[0]) + per_channel * sum(widths)
-            total += sum(later(i, o) for i, o in pairwise(widths))
-            return total + (widths[-1] + 1) * num_classes
+            pairs = pairwise([in_channels, *widths])
+            total = sum(counter(i, o) for counter, (i, o) in zip(counters, pairs))
+            return total + per_channel * sum(widths) + (widths[-1] + 1) * num_classes
 
         per_pair = []  # MACs of each layer with one input and one output channel
-        for number in range(1, num_layers + 1):
-            shrunk = 2 ** len({pool for pool in pool_after if pool < number})
-            kernel = _kernel(lifting if number == 1 else convolution)
-            per_pair.append(kernel.numel() * math.prod(length // shrunk for length in image_size))
+        for place, conv in enumerate(smallest):
+            shrunk = 2 ** len({pool for pool in pool_after if pool <= place})
+            per_pair.append(
+                _kernel(conv).numel() * math.prod(length // shrunk for length in image_size)
+            )
 
         def macs(widths: list[int]) -> int:
             pairs = pairwise([in_channels, *widths])
@@ -115,9 +119,9 @@ class Classifier(nn.Module):
         goal = (num_parameters, count) if num_macs is None else (num_macs, macs, "num_macs")
         widths = resolve_widths(hidden_channels, num_layers, *goal)
         blocks = []
-        for number, (i, o) in enumerate(pairwise([in_channels, *widths]), start=1):
-            layers = [make_conv(i, o, number == 1), make_norm(o), make_activation(activation)]
-            if number in pool_after:
+        for place, (i, o) in enumerate(pairwise([in_channels, *widths])):
+            layers = [make_conv(i, o, place), make_norm(o), make_activation(activation)]
+            if place + 1 in pool_after:
                 layers.append(SpatialPool(2))
             blocks.append(nn.Sequential(*layers))
         self.in_channels = in_channels
@@ -142,7 +146,7 @@ class CNN(Classifier):
         check_kernel_size(kernel_size)
         options = {"padding": "same", "bias": norm == "none"}
 
-        def make_conv(in_channels: int, out_channels: int, is_first: bool) -> nn.Module:
+        def make_conv(in_channels: int, out_channels: int, place: int) -> nn.Module:
             return ImageConv(in_channels, out_channels, kernel_size, **options)
 
         super().__init__(make_conv, ImageBatchNorm, norm=norm, **skeleton)
@@ -194,8 +198,9 @@ class RotationClassifier(GroupClassifier):
     """`GroupClassifier` whose kernels are turned.
 
     Args:
-        lifting: makes the first convolution, with the arguments of `LiftingConv`.
-        convolution: makes the others, with the arguments of `GroupConv`.
+        layers: what makes the convolutions.
+        group: a group or its name, or one for each layer, see `groups_of_layers`; the network's
+            own is the last, which all layers contain.
         kernel_size: k, odd.
         interpolation: how kernels are turned, see `kernels.kernel_transform`.
         skeleton: the other arguments of `GroupClassifier`.
@@ -203,41 +208,41 @@ class RotationClassifier(GroupClassifier):
 
     def __init__(
         self,
-        lifting: Callable[..., nn.Module],
-        convolution: Callable[..., nn.Module],
+        layers: Layers,
         *,
-        group: str | Group = "c4",
+        group: str | Group | Sequence[str | Group] = "c4",
         kernel_size: int = 3,
         interpolation: str = "bilinear",
         in_type: str = "scalar",
         norm: str = "batch",
+        num_layers: int = 6,
         **skeleton: Any,
     ) -> None:
         options = {"bias": norm == "none", "interpolation": interpolation}
+        groups = groups_of_layers(group, num_layers)
 
-        def make_conv(in_channels: int, out_channels: int, is_first: bool) -> nn.Module:
-            make_layer = partial(lifting, in_type=in_type) if is_first else convolution
-            return make_layer(in_channels, out_channels, kernel_size, group, **options)
+        def make_conv(in_channels: int, out_channels: int, place: int) -> nn.Module:
+            sizes = in_channels, out_channels, kernel_size
+            if place == 0:
+                return layers.lifting(*sizes, groups[0], in_type=in_type, **options)
+            return restricted(layers.convolution, *sizes, groups[place - 1 : place + 1], **options)
 
-        super().__init__(make_conv, group=group, in_type=in_type, norm=norm, **skeleton)
+        skeleton |= {"num_layers": num_layers, "in_type": in_type, "norm": norm}
+        super().__init__(make_conv, group=groups[-1], **skeleton)
 
 
 class GCNN(RotationClassifier):
     """Strictly equivariant network."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(LiftingConv, GroupConv, **options)
+        super().__init__(Layers(), **options)
 
 
-class RelaxedGCNN(RotationClassifier):
-    """`GCNN` of relaxed layers of L filter banks: starts equivariant, and leaves as data ask."""
-
-    def __init__(self, *, num_filter_banks: int = 2, **options: Any) -> None:
-        banks = {"num_filter_banks": num_filter_banks}
-        layers = partial(RelaxedLiftingConv, **banks), partial(RelaxedGroupConv, **banks)
-        super().__init__(*layers, **options)
+class RelaxedGCNN(RelaxedNetwork, RotationClassifier):
+    """`GCNN` of relaxed layers; arguments say what is free: see `RelaxedNetwork`."""
 
 
-def _kernel(conv: nn.Module) -> Tensor:
-    """The weight that a convolution convolves with."""
+def _kernel(layer: nn.Module) -> Tensor:
+    """The weight that a convolution convolves with, behind a restriction or not."""
+    conv = layer[-1] if isinstance(layer, nn.Sequential) else layer
     return conv.expanded_kernel() if isinstance(conv, ExpandedConv) else conv.weight

@@ -1,7 +1,8 @@
 """Steerable convolutions, strict and relaxed, on the bases of the e2cnn library; a classifier."""
 
 import math
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -106,6 +107,8 @@ class RelaxedSteerableConv(PositionRelaxed, E2Conv):
     Symmetric Dynamics, ICML 2022 (its published code starts from random, not constant, weights).
     """
 
+    shared_axes: ClassVar[Mapping[str, int]] = {"weight": 2}
+
     def effective_weights(self) -> Tensor:
         """[O, I, n, k, k]: w_bar + theta (w(y) - w_bar)."""
         return self._relaxed(self.weight, num_axes=2)
@@ -144,8 +147,8 @@ class E2CNN(GroupClassifier):
         norm: str = "batch",
         **skeleton: Any,
     ) -> None:
-        def make_conv(in_channels: int, out_channels: int, is_first: bool) -> nn.Module:
-            fields = in_type if is_first else "regular"
+        def make_conv(in_channels: int, out_channels: int, place: int) -> nn.Module:
+            fields = in_type if place == 0 else "regular"
             bias = norm == "none"
             return E2Conv(in_channels, out_channels, kernel_size, group, fields, bias=bias)
 

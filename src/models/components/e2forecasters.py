@@ -5,7 +5,7 @@ from typing import Any
 from torch import nn
 
 from src.models.components.e2cnn import E2Conv, RelaxedSteerableConv
-from src.models.components.forecasters import GroupForecaster, Place
+from src.models.components.forecasters import LAST, GroupForecaster
 from src.models.components.gcnn.groups import Group
 
 
@@ -22,15 +22,15 @@ class E2CNNForecaster(GroupForecaster):
         norm: str = "none",
         **skeleton: Any,
     ) -> None:
-        def make_conv(in_channels: int, out_channels: int, place: Place) -> nn.Module:
+        def make_conv(in_channels: int, out_channels: int, place: int) -> nn.Module:
             return self.layer(
                 in_channels,
                 out_channels,
                 kernel_size,
                 group,
-                in_type=self.field_type if place == "first" else "regular",
-                out_type=self.field_type if place == "last" else "regular",
-                bias=norm == "none" and place != "last",
+                in_type=self.field_type if place == 0 else "regular",
+                out_type=self.field_type if place == LAST else "regular",
+                bias=norm == "none" and place != LAST,
             )
 
         super().__init__(make_conv, group=group, norm=norm, **skeleton)

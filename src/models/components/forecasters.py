@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,28 +11,19 @@ from torch import Tensor, nn
 from src.checks import check_integer, check_shape
 from src.models.components.activations import make_activation
 from src.models.components.first_guess import FirstGuess
-from src.models.components.gcnn import (
-    Group,
-    GroupBatchNorm,
-    GroupConv,
-    ImageBatchNorm,
-    LiftingConv,
-    RelaxedGroupConv,
-    RelaxedLiftingConv,
-    RelaxedVectorReadout,
-    VectorReadout,
-    make_group,
-)
+from src.models.components.gcnn import Group, GroupBatchNorm, ImageBatchNorm, make_group
 from src.models.components.gcnn.caching import channels_last
 from src.models.components.gcnn.initial import ImageConv
 from src.models.components.gcnn.kernels import check_kernel_size
 from src.models.components.gcnn.norm import choose_norm
+from src.models.components.gcnn.restriction import groups_of_layers, restricted
 from src.models.components.gcnn.sequential import GroupSequential
+from src.models.components.rotation import Layers, RelaxedNetwork
 from src.models.components.translation import RelaxedTranslationConv
 from src.models.components.widths import conv_counter, count_parameters, resolve_widths
 
-Place = Literal["first", "hidden", "last"]
-MakeConv = Callable[[int, int, Place], nn.Module]
+LAST = -1  # place of the readout
+MakeConv = Callable[[int, int, int], nn.Module]
 
 
 class Forecaster(nn.Module):
@@ -44,9 +35,10 @@ class Forecaster(nn.Module):
     so that the first forecasts are near g. Nothing follows the readout: it can give any vectors.
 
     Args:
-        make_conv: (in_channels, out_channels, place) -> a convolution that pads with zeros.
-            ``in_channels`` of the ``"first"`` and ``out_channels`` of the ``"last"`` count
-            frames. The number of its parameters must be as for `conv_counter`.
+        make_conv: (in_channels, out_channels, place) -> the convolution, which pads with zeros, at
+            that place: 0, 1, ..., and `LAST` for the readout. ``in_channels`` of the first and
+            ``out_channels`` of the last count frames. The number of its parameters must be as
+            for `conv_counter`.
         batch_norm: channels -> norm, for ``norm="batch"``.
         num_inputs: T, frames in the input.
         hidden_channels: channels of all layers but the last, one number or one per layer.
@@ -92,13 +84,13 @@ class Forecaster(nn.Module):
         self.field_type, self.frame_channels = ("vector+scalar", 3) if density else ("vector", 2)
         self.guess = FirstGuess(residual, num_inputs, slope, learn_slope)
         make_norm = choose_norm(norm, batch_norm)
-        places: list[Place] = ["first", *["hidden"] * (num_layers - 2), "last"]
-        counters = {place: conv_counter(partial(make_conv, place=place)) for place in set(places)}
+        places = [*range(num_layers - 1), LAST]
+        counters = [conv_counter(partial(make_conv, place=place)) for place in places]
         per_channel, constant = count_parameters(make_norm(1)), count_parameters(self.guess)
 
         def count(widths: list[int]) -> int:
             pairs = [*self.channel_pairs(num_inputs, widths), (widths[-1], 1)]
-            kernels = sum(counters[place](i, o) for place, (i, o) in zip(places, pairs))
+            kernels = sum(counter(i, o) for counter, (i, o) in zip(counters, pairs))
             return kernels + per_channel * sum(o for _, o in pairs[:-1]) + constant
 
         widths = resolve_widths(hidden_channels, num_layers - 1, num_parameters, count)
@@ -108,11 +100,15 @@ class Forecaster(nn.Module):
         ]
         self.num_inputs = num_inputs
         self.blocks = self.joined(blocks)
-        self.readout = make_conv(widths[-1], 1, "last")
+        self.readout = make_conv(widths[-1], 1, LAST)
         if self.guess.residual != "none":
             with torch.no_grad():
                 for name, parameter in self.readout.named_parameters():
-                    if name in ("weight", "bias"):  # what the output is linear in
+                    if name.rpartition(".")[2] in (
+                        "weight",
+                        "free_kernel",
+                        "bias",
+                    ):  # linear in them
                         parameter.mul_(0.1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -153,10 +149,10 @@ class PlainForecaster(Forecaster):
     ) -> None:
         check_kernel_size(kernel_size)
 
-        def make_conv(in_channels: int, out_channels: int, place: Place) -> nn.Module:
-            inputs = in_channels * (self.frame_channels if place == "first" else 1)
-            outputs = out_channels * (self.frame_channels if place == "last" else 1)
-            bias = norm == "none" or place == "last"
+        def make_conv(in_channels: int, out_channels: int, place: int) -> nn.Module:
+            inputs = in_channels * (self.frame_channels if place == 0 else 1)
+            outputs = out_channels * (self.frame_channels if place == LAST else 1)
+            bias = norm == "none" or place == LAST
             return make_layer(inputs, outputs, kernel_size, padding="same", bias=bias)
 
         super().__init__(make_conv, ImageBatchNorm, norm=norm, **skeleton)
@@ -201,7 +197,9 @@ class RotationForecaster(GroupForecaster):
     """`GroupForecaster` whose kernels are turned.
 
     Args:
-        lifting, convolution, readout: make layers like `LiftingConv`, `GroupConv`, `VectorReadout`.
+        layers: what makes the convolutions.
+        group: a group or its name, or one for each layer, see `groups_of_layers`; the network's
+            own is the last, which all layers contain.
         kernel_size: k, odd.
         interpolation: how kernels are turned, see `kernels.kernel_transform`.
         skeleton: the other arguments of `GroupForecaster`.
@@ -209,42 +207,38 @@ class RotationForecaster(GroupForecaster):
 
     def __init__(
         self,
-        lifting: Callable[..., nn.Module],
-        convolution: Callable[..., nn.Module],
-        readout: Callable[..., nn.Module],
+        layers: Layers,
         *,
-        group: str | Group = "c4",
+        group: str | Group | Sequence[str | Group] = "c4",
         kernel_size: int = 3,
         interpolation: str = "bilinear",
         norm: str = "none",
+        num_layers: int = 5,
         **skeleton: Any,
     ) -> None:
-        def make_conv(in_channels: int, out_channels: int, place: Place) -> nn.Module:
-            sizes = (in_channels, out_channels, kernel_size, group)
-            if place == "last":
-                return readout(*sizes, interpolation=interpolation, out_type=self.field_type)
-            options = {"bias": norm == "none", "interpolation": interpolation}
-            if place == "first":
-                return lifting(*sizes, in_type=self.field_type, **options)
-            return convolution(*sizes, **options)
+        groups = groups_of_layers(group, num_layers)
 
-        super().__init__(make_conv, group=group, norm=norm, **skeleton)
+        def make_conv(in_channels: int, out_channels: int, place: int) -> nn.Module:
+            sizes = (in_channels, out_channels, kernel_size)
+            options = {"interpolation": interpolation}
+            if place == LAST:
+                options["out_type"] = self.field_type
+                return restricted(layers.readout, *sizes, groups[-2:], **options)
+            options["bias"] = norm == "none"
+            if place == 0:
+                return layers.lifting(*sizes, groups[0], in_type=self.field_type, **options)
+            return restricted(layers.convolution, *sizes, groups[place - 1 : place + 1], **options)
+
+        skeleton |= {"num_layers": num_layers, "norm": norm}
+        super().__init__(make_conv, group=groups[-1], **skeleton)
 
 
 class GCNNForecaster(RotationForecaster):
     """Strictly equivariant network."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(LiftingConv, GroupConv, VectorReadout, **options)
+        super().__init__(Layers(), **options)
 
 
-class RelaxedGCNNForecaster(RotationForecaster):
-    """`GCNNForecaster` of relaxed layers of L banks; ``group_biases``: see `RelaxedLayer`."""
-
-    def __init__(
-        self, *, num_filter_banks: int = 2, group_biases: bool = False, **options: Any
-    ) -> None:
-        banks = {"num_filter_banks": num_filter_banks}
-        lifting = partial(RelaxedLiftingConv, group_biases=group_biases, **banks)
-        convolution = partial(RelaxedGroupConv, group_biases=group_biases, **banks)
-        super().__init__(lifting, convolution, partial(RelaxedVectorReadout, **banks), **options)
+class RelaxedGCNNForecaster(RelaxedNetwork, RotationForecaster):
+    """`GCNNForecaster` of relaxed layers; arguments say what is free: see `RelaxedNetwork`."""

@@ -46,6 +46,10 @@ class Schedule(ABC):
         part = self.rise((progress - self.begin) / (self.finish - self.begin))
         return self.start + (self.end - self.start) * part
 
+    def extremes(self) -> tuple[float, ...]:
+        """Values that all others lie between."""
+        return self.start, self.end
+
     @staticmethod
     @abstractmethod
     def rise(part: float) -> float:
@@ -74,3 +78,38 @@ class ConstantSchedule(LinearSchedule):
     def __init__(self, value: float) -> None:
         check_number("value", value, -math.inf)
         super().__init__(value, value)
+
+
+@dataclass(frozen=True)
+class TriangleSchedule(LinearSchedule):
+    r"""Rises at a constant rate to a peak half way from ``begin`` to ``finish``, and falls again.
+
+    Layers whose theta follows it are strict, free, strict. They are validated, tested and stored
+    as strict ones, see `RelaxedModule`.
+
+    Args:
+        start, end: values before and after.
+        peak: value between them.
+        begin, finish: fractions of training.
+
+    Reference: S. Pertigkiozoglou, E. Chatzipantazis, S. Trivedi, K. Daniilidis, Improving
+    Equivariant Model Training via Constraint Relaxation, NeurIPS 2024: from 0 to 1 over the first
+    half of training, back to 0 over the second.
+    """
+
+    start: float = 0.0
+    end: float = 0.0
+    peak: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_number("peak", self.peak, -math.inf)
+        super().__post_init__()
+
+    def __call__(self, progress: float) -> float:
+        middle = (self.begin + self.finish) / 2
+        if progress <= middle:
+            return LinearSchedule(self.start, self.peak, self.begin, middle)(progress)
+        return LinearSchedule(self.peak, self.end, middle, self.finish)(progress)
+
+    def extremes(self) -> tuple[float, ...]:
+        return self.start, self.peak, self.end

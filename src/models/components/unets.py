@@ -8,13 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from src.checks import check_integer
+from src.checks import check_integer, wrong
 from src.models.components.forecasters import (
     CNNForecaster,
     GCNNForecaster,
     RelaxedGCNNForecaster,
 )
-from src.models.components.gcnn import SpatialPool
+from src.models.components.gcnn import Group, SpatialPool
 
 
 class UShape:
@@ -39,6 +39,9 @@ class UShape:
     def __init__(self, *, num_levels: int = 3, hidden_channels: int = 4, **forecaster: Any) -> None:
         check_integer("num_levels", num_levels)
         check_integer("hidden_channels", hidden_channels)
+        group = forecaster.get("group", "c4")
+        if not isinstance(group, str | Group):
+            raise ValueError(wrong("group", "one for all levels of a U-Net", group, "c4"))
         levels = _levels(num_levels)
         widths = [hidden_channels * 2**level for level in levels]
         super().__init__(hidden_channels=widths, num_layers=len(widths) + 1, **forecaster)

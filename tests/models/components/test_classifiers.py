@@ -1,6 +1,7 @@
 """All classification networks, those of test_e2cnn.py too."""
 
 import time
+from functools import partial
 
 import pytest
 import torch
@@ -9,11 +10,13 @@ from src.measures.macs import count_macs
 from src.models.components.classifiers import CNN, GCNN, RelaxedGCNN
 from src.models.components.e2cnn import E2CNN
 from src.models.components.gcnn.actions import transform_image, transform_vector_field
-from src.models.components.gcnn.groups import make_group
+from src.models.components.gcnn.groups import make_group, subgroup_elements
 from src.models.components.gcnn.norm import NORMS
 from src.models.components.widths import count_parameters
 
-GROUP_NETWORKS = [GCNN, RelaxedGCNN, E2CNN]
+FREE = {"num_filter_banks": None, "group_biases": True, "kernel_biases": True}
+FREE_GCNN = partial(RelaxedGCNN, free_kernel="zero", **FREE)
+GROUP_NETWORKS = [GCNN, RelaxedGCNN, FREE_GCNN, E2CNN]
 NETWORKS = [CNN, *GROUP_NETWORKS]
 every_network = pytest.mark.parametrize("network", NETWORKS)
 
@@ -47,6 +50,33 @@ def test_logits_are_invariant_to_exact_elements_at_the_start(network, group):
         assert (max(errors) > 1e-4) if group is None else (max(errors) < 1e-5)
 
 
+@pytest.mark.parametrize(
+    ("group", "kept"),
+    [(["d4", "d4", "c4"], "c4"), (["d4", "d2", "c2"], "c2"), (["c8", "c4", "c1"], "c1")],
+)
+@pytest.mark.parametrize("network", [GCNN, RelaxedGCNN])
+@torch.no_grad()
+def test_a_group_per_layer_leaves_the_symmetry_of_the_last(network, group, kept):
+    """Of the elements of D4: invariant to those kept, and to no other."""
+    net = network(group=group, num_layers=3, hidden_channels=3, pool_after=[2]).eval()
+    assert net.group == make_group(kept)
+    x, d4 = torch.randn(3, 1, 14, 14), make_group("d4")
+    y = net(x)
+    for g in range(d4.order):
+        error = (net(transform_image(x, d4, g)) - y).norm() / y.norm()
+        is_kept = g in subgroup_elements(d4, make_group(kept))
+        assert (error < 1e-5) if is_kept else (error > 1e-4)
+
+
+@torch.no_grad()
+def test_a_network_without_free_banks_starts_as_the_strict_one_of_its_seed():
+    outputs, images = [], torch.randn(2, 1, 12, 12)
+    for make in (GCNN, FREE_GCNN):
+        torch.manual_seed(0)
+        outputs.append(make(num_layers=3, hidden_channels=3, pool_after=[]).eval()(images))
+    torch.testing.assert_close(*outputs)
+
+
 @pytest.mark.parametrize("network", GROUP_NETWORKS)
 @torch.no_grad()
 def test_logits_of_vector_fields_are_invariant_when_their_vectors_turn_too(network):
@@ -68,7 +98,7 @@ def test_logits_of_vector_fields_are_invariant_when_their_vectors_turn_too(netwo
 
 
 @pytest.mark.parametrize("options", [{}, {"group": "c1"}, {"group": "d4", "kernel_size": 5}])
-@every_network
+@pytest.mark.parametrize("network", [CNN, GCNN, RelaxedGCNN, E2CNN])
 def test_number_of_parameters_and_time_to_build(network, options):
     if network is CNN:
         options = {"kernel_size": options.get("kernel_size", 7)}
@@ -78,8 +108,13 @@ def test_number_of_parameters_and_time_to_build(network, options):
     assert count_parameters(net) == pytest.approx(58_000, rel=0.03)
 
 
+PER_LAYER = {"group": ["d4", "c4", "c1"]}
+
+
 @pytest.mark.parametrize("norm", NORMS)
-@every_network
+@pytest.mark.parametrize(
+    "network", [*NETWORKS, partial(GCNN, **PER_LAYER), partial(FREE_GCNN, **PER_LAYER)]
+)
 def test_the_counted_number_of_parameters_is_the_real_one(monkeypatch, network, norm):
     counted = []
 
@@ -90,12 +125,12 @@ def test_the_counted_number_of_parameters_is_the_real_one(monkeypatch, network, 
     monkeypatch.setattr("src.models.components.classifiers.resolve_widths", resolve)
     net = network(norm=norm, in_channels=2, num_layers=3, pool_after=[1])
     assert counted == [count_parameters(net)]
-    has_biases = [block[0].bias is not None for block in net.blocks]
-    assert has_biases == [norm == "none"] * 3, "a norm has shifts of its own"
+    names = [name for name, _ in net.blocks.named_parameters() if name.endswith("0.bias")]
+    assert not names or norm == "none", "a norm has shifts of its own"
 
 
-@pytest.mark.parametrize("options", [{}, {"group": "d4", "in_type": "vector"}])
-@every_network
+@pytest.mark.parametrize("options", [{}, {"group": "d4", "in_type": "vector"}, PER_LAYER])
+@pytest.mark.parametrize("network", [CNN, GCNN, FREE_GCNN, E2CNN])
 def test_the_counted_macs_are_the_real_ones(monkeypatch, network, options):
     counted = []
 
@@ -104,7 +139,8 @@ def test_the_counted_macs_are_the_real_ones(monkeypatch, network, options):
         return [3, 1, 4]
 
     monkeypatch.setattr("src.models.components.classifiers.resolve_widths", resolve)
-    options = {"kernel_size": 5} if network is CNN else options
+    if network is CNN or (network is E2CNN and options is PER_LAYER):
+        options = {"kernel_size": 5}
     size = {"num_macs": 1, "image_size": (11, 9), "in_channels": 2, "num_layers": 3}
     net = network(**size, pool_after=[1, 2], **options)
     assert counted == [count_macs(net, torch.zeros(2, 2, 11, 9))]
@@ -128,7 +164,12 @@ def in_bfloat16(network):
 )
 @pytest.mark.parametrize(
     ("network", "options"),
-    [(GCNN, {}), (RelaxedGCNN, {}), (RelaxedGCNN, {"group": "c8", "kernel_size": 5})],
+    [
+        (GCNN, {}),
+        (RelaxedGCNN, {}),
+        (RelaxedGCNN, {"group": "c8", "kernel_size": 5}),
+        (FREE_GCNN, {"group": ["d4", "c4", "c1"]}),
+    ],
 )
 def test_logits_and_gradients_stay_the_same(network, options, change, tolerance):
     """Relative to the largest number of all tensors."""
@@ -164,6 +205,7 @@ def test_logits_and_gradients_stay_the_same(network, options, change, tolerance)
         (CNN, {"norm": "layer"}, "`norm` must be one of batch, group, none; got 'layer'"),
         (CNN, {"dropout": 1.5}, "between 0 and 1, but got 1.5"),
         (E2CNN, {"group": "so2"}, "`group` must be 'cN'"),
+        (GCNN, {"group": ["c8", "c4"]}, "one group, or one for each of 6 layers; got .* Use 6"),
         (GCNN, {"group_pool": "sum"}, "`mode` must be one of max, mean"),
     ],
 )

@@ -107,6 +107,8 @@ def ordinary():
         partial(GCNN, in_channels=2, group="c8", in_type="vector", **SMALL),
         partial(RelaxedGCNN, in_channels=2, group="c8", num_filter_banks=3, **SMALL),
         partial(RelaxedGCNN, in_channels=2, interpolation="harmonic", kernel_size=1, **SMALL),
+        partial(GCNN, in_channels=2, group=["d4", "c4", "c1"], **SMALL),
+        partial(RelaxedGCNN, in_channels=2, kernel_biases=True, free_kernel="zero", **SMALL),
         partial(E2CNN, in_channels=2, group="d1", norm="group", **SMALL),
         partial(GCNN, in_channels=2, norm="none", **SMALL),
         partial(CNN, in_channels=2, norm="group", **SMALL),

@@ -31,7 +31,13 @@ from tests.helpers.equivariance import assert_equivariant
 STRICT = {"gcnn": GCNNForecaster, "e2cnn": E2CNNForecaster, "gunet": GroupUNetForecaster}
 RELAXED = {
     "rgcnn": RelaxedGCNNForecaster,
-    "rgcnn, biases": partial(RelaxedGCNNForecaster, group_biases=True),
+    "rgcnn, free": partial(
+        RelaxedGCNNForecaster,
+        num_filter_banks=None,
+        group_biases=True,
+        kernel_biases=True,
+        free_kernel="zero",
+    ),
     "rsteer": RelaxedSteerableForecaster,
     "rgunet": RelaxedGroupUNetForecaster,
 }
@@ -123,6 +129,22 @@ def test_the_density_is_a_third_channel_that_every_network_takes_and_forecasts(n
         assert not torch.allclose(net(other)[:, changed], net(x)[:, changed], atol=1e-5)
     with pytest.raises(ValueError, match=r"2 frames of 3 components.*`density` of the network"):
         net(frames())
+
+
+@pytest.mark.parametrize(
+    ("group", "kept"),
+    [("d4 d4 c4 c4", "c4"), ("d8 d4 d4 c2", "c2"), ("c4 c1 c1 c1", "c1")],
+)
+@pytest.mark.parametrize("name", ["gcnn", "rgcnn", "rgcnn, free"])
+def test_a_group_per_layer_leaves_the_symmetry_of_the_last(name, group, kept):
+    group = group.split()
+    net = make(name, group=group, num_layers=4, residual="none")
+    assert net.group.name == kept
+    if kept != "c1":
+        assert_equivariant(net, frames(), kept, "vector", "vector")
+    assert equivariance_error(net, [frames()], "d4", **VECTORS) > 0.05
+    counted = count_parameters(make(name, group=group, num_layers=4, num_parameters=30_000))
+    assert counted == pytest.approx(30_000, rel=0.03)
 
 
 @every_network
@@ -232,6 +254,7 @@ def test_u_nets_against_the_obvious_one(name):
         ("rtrans", {"num_layers": 2}, "`num_layers` must be an integer of at least 3; got 2"),
         ("rgcnn", {"norm": "instance"}, "`norm` must be one of batch, group, none; got 'instance'"),
         ("rsteer", {"num_parameters": 50}, "must be met within 3%; widths .* Ask for more"),
+        ("gunet", {"group": ["c8", "c4"]}, "`group` must be one for all levels of a U-Net; got"),
         ("unet", {"num_levels": 0}, "`num_levels` must be an integer of at least 1; got 0"),
         ("dilresnet", {"num_blocks": 0}, "`num_blocks` must be an integer of at least 1; got 0"),
         ("cnn", {"num_inputs": 1, "residual": "linear"}, "one of none, last with one input fr.*2"),

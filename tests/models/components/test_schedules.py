@@ -7,6 +7,7 @@ from src.models.components.schedules import (
     CosineSchedule,
     LinearSchedule,
     Schedule,
+    TriangleSchedule,
 )
 
 
@@ -24,6 +25,15 @@ def test_the_ends_are_exact_and_values_lie_between_in_order(make, start, end):
         schedule.start = 0.5
 
 
+def test_a_triangle_is_exact_at_its_corners_and_straight_between():
+    schedule = TriangleSchedule()
+    assert [schedule(p) for p in (0.0, 0.5, 1.0)] == [0.0, 1.0, 0.0]
+    assert [schedule(p) for p in (0.125, 0.25, 0.75)] == [0.25, 0.5, 0.5]
+    assert schedule.extremes() == (0.0, 1.0, 0.0)
+    late = TriangleSchedule(0.1, 0.2, 0.4, 0.6, peak=0.9)
+    assert [late(p) for p in (0.0, 0.4, 0.5, 0.6, 1.0)] == [0.1, 0.1, 0.9, 0.2, 0.2]
+
+
 HALF_ROOT = math.sqrt(0.5)
 
 
@@ -36,6 +46,8 @@ HALF_ROOT = math.sqrt(0.5)
             [2 + 2 * (1 - HALF_ROOT), 4.0, 2 + 2 * (1 + HALF_ROOT)],
         ),
         (ConstantSchedule(0.25), [0.25] * 3),
+        (TriangleSchedule(), [0.6, 0.8, 1.0]),
+        (TriangleSchedule(0.5, 2.0, 0.2, 0.6, peak=3.0), [1.75, 3.0, 2.5]),
     ],
 )
 def test_values_by_hand(schedule, expected):
@@ -58,5 +70,7 @@ def test_bad_arguments(arguments, message):
         CosineSchedule(**{"start": 1.0, "end": 0.0, **arguments})
     with pytest.raises(ValueError, match="`value` must be a finite number; got 'x'"):
         ConstantSchedule("x")
+    with pytest.raises(ValueError, match="`peak` must be a finite number; got 'x'"):
+        TriangleSchedule(peak="x")
     with pytest.raises(TypeError, match="abstract"):
         Schedule(0.0, 1.0)

@@ -88,6 +88,34 @@ def _planar_group(kind: str, num_rotations: int) -> Group:
     return group_from_matrices(f"{kind}{num_rotations}", matrices)
 
 
+def subgroup_elements(group: Group, subgroup: Group) -> Tensor:
+    """Where the elements of a subgroup are among those of a group, [|K|], in the subgroup's order.
+
+    ValueError, with the subgroups that there are, unless it is one.
+    """
+    found = _places(group, subgroup)
+    if found is None:
+        fits = [name for name in subgroup_names(group) if name != group.name]
+        raise ValueError(
+            f"a group after {group.name!r} must be it or one of its subgroups; got "
+            f"{subgroup.name!r}. Use {group.name}, {', '.join(fits)}."
+        )
+    return found
+
+
+def subgroup_names(group: Group) -> list[str]:
+    """Names of the groups ``cN`` and ``dN`` whose elements a group contains, itself among them."""
+    names = [f"{kind}{n}" for kind in "dc" for n in range(group.order, 0, -1)]
+    return [name for name in names if _places(group, make_group(name)) is not None]
+
+
+def _places(group: Group, subgroup: Group, tolerance: float = 1e-9) -> Tensor | None:
+    """Indices of the elements of the group that have the subgroup's matrices; None without."""
+    matrices = (g.matrices.flatten(1) for g in (subgroup, group))
+    distance, places = torch.cdist(*matrices, p=float("inf")).min(1)
+    return places if distance.max() < tolerance else None
+
+
 def group_from_matrices(name: str, matrices: Tensor, tolerance: float = 1e-9) -> Group:
     """Build the group whose elements are the matrices [|G|, d, d], float64, the identity first.
 

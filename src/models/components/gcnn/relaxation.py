@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -23,22 +23,46 @@ class Relaxable(nn.Module):
     define ``effective_weights``, ``relaxation_penalty`` and ``relaxed_weight_error``.
 
     Attributes:
-        relaxation: theta, a tensor without axes, or None: free, at no cost. No buffer: it is
-            neither in ``state_dict`` nor averaged with the weights.
+        relaxation: theta, a tensor without axes, or None: free, at no cost. A parameter where it
+            is learned (`learn_relaxations`), of either sign; else no buffer either: it is neither
+            in ``state_dict`` nor averaged with the weights.
+        shared_axes: names of the parameters w that a layer may have, each with the number of its
+            last axes that a strict layer shares it over; 0: a strict layer lacks it, w_bar = 0.
 
     Reference: S. Pertigkiozoglou, E. Chatzipantazis, S. Trivedi, K. Daniilidis, Improving
     Equivariant Model Training via Constraint Relaxation, NeurIPS 2024.
     """
 
     relaxation: Tensor | None
+    shared_axes: ClassVar[Mapping[str, int]] = {
+        "relaxed_weights": 1,
+        "group_biases": 1,
+        "kernel_biases": 0,
+        "free_kernel": 0,
+    }
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.relaxation = None
 
+    def free_parameters(self) -> list[tuple[nn.Parameter, Tensor]]:
+        """Parameters w that hold what is free, each with its strict part, w_bar."""
+        named = [(getattr(self, name, None), axes) for name, axes in self.shared_axes.items()]
+        return [(p, _mean(p, axes)) for p, axes in named if p is not None]
+
+    def departures(self) -> list[Tensor]:
+        """theta (w - w_bar) of each of the `free_parameters`."""
+        theta = 1.0 if self.relaxation is None else self.relaxation
+        return [theta * (p - strict) for p, strict in self.free_parameters()]
+
+    def kernel_parameters(self) -> tuple[Tensor, ...]:
+        """What ``expanded_kernel`` is built from, theta among it where it is learned."""
+        theta = self._parameters.get("relaxation")
+        return super().kernel_parameters() + (() if theta is None else (theta,))
+
     def _apply(self, fn, recurse=True):
         super()._apply(fn, recurse)
-        if self.relaxation is not None:
+        if self.relaxation is not None and "relaxation" not in self._parameters:
             self.relaxation = self.relaxation.to(self.weight)
         return self
 
@@ -46,14 +70,13 @@ class Relaxable(nn.Module):
         """The weights the layer uses, with w_bar the mean over the last ``num_axes`` axes."""
         if self.relaxation is None:
             return weights
-        axes = tuple(range(-num_axes, 0))
-        first = weights[(..., *[slice(1)] * num_axes)]
-        mean = first + (weights - first).mean(axes, keepdim=True)  # equal weights: to the last bit
-        return torch.lerp(mean, weights, self.relaxation.to(weights.dtype))
+        return torch.lerp(_mean(weights, num_axes), weights, self.relaxation.to(weights.dtype))
 
 
 class PositionRelaxed(Relaxable):
     """Mixin of relaxed layers whose weights [..., H, W] depend on the position."""
+
+    shared_axes: ClassVar[Mapping[str, int]] = {"relaxed_weights": 2}
 
     def relaxation_penalty(self) -> Tensor:
         """Mean |difference| of weights at neighbouring positions, along rows and columns, or 0."""
@@ -75,22 +98,15 @@ def set_relaxation(network: nn.Module, theta: float | None) -> None:
     is not compiled anew. ValueError if there is no relaxed layer for a theta.
     """
     check_relaxation(theta)
-    layers = relaxed_layers(network)
-    if theta is not None and not layers:
-        raise ValueError(
-            "a relaxation needs a relaxed layer (`RelaxedGroupConv`, `RelaxedTranslationConv`, "
-            f"...); got {type(network).__name__} without any. Use a relaxed network, such as "
-            "model=rgcnn, or model.relaxation=null."
-        )
+    if theta is not None:
+        check_relaxable(network)
     with torch.inference_mode(False), torch.no_grad():  # a tensor that training can use later
-        for layer in layers.values():
+        for layer in relaxed_layers(network).values():
             if theta is None or layer.relaxation is None:
-                weight = layer.weight
-                layer.relaxation = None if theta is None else weight.new_full((), theta)
+                give_theta(layer, None if theta is None else layer.weight.new_full((), theta))
             else:
                 layer.relaxation.fill_(theta)
-            if isinstance(layer, ExpandedConv):
-                layer.kernel_cache.clear()
+                _forget_kernel(layer)
 
 
 @contextmanager
@@ -100,14 +116,12 @@ def relaxed_by(network: nn.Module, theta: float | None) -> Iterator[nn.Module]:
     before = [layer.relaxation for layer in layers]
     try:
         for layer in layers:  # not in place: a graph may still need the tensors of before
-            layer.relaxation = None
+            give_theta(layer, None)
         set_relaxation(network, theta)
         yield network
     finally:
         for layer, relaxation in zip(layers, before):
-            layer.relaxation = relaxation
-            if isinstance(layer, ExpandedConv):
-                layer.kernel_cache.clear()
+            give_theta(layer, relaxation)
 
 
 def relaxed_layers(network: nn.Module) -> dict[str, Relaxable]:
@@ -145,6 +159,16 @@ def relaxation_penalty(network: nn.Module) -> Tensor:
     return total
 
 
+def check_relaxable(network: nn.Module) -> None:
+    """Raise ValueError unless the network has a relaxed layer."""
+    if not relaxed_layers(network):
+        raise ValueError(
+            "a relaxation needs a relaxed layer (`RelaxedGroupConv`, `RelaxedTranslationConv`, "
+            f"...); got {type(network).__name__} without any. Use a relaxed network, such as "
+            "model=rgcnn, or model.relaxation=null."
+        )
+
+
 def check_relaxation(theta: object) -> None:
     """Raise ValueError unless ``theta`` is None or a number from 0 (strict) to 1 (free)."""
     if theta is not None:
@@ -160,3 +184,25 @@ def pairwise_differences(weights: Tensor) -> Tensor:
 def relative_to_mean(difference: Tensor, weights: Tensor) -> Tensor:
     """``difference`` over the mean |w|; zero for a difference of zero, whatever the weights."""
     return difference / weights.abs().mean().clamp_min(torch.finfo(weights.dtype).tiny)
+
+
+def give_theta(layer: Relaxable, theta: Tensor | None) -> None:
+    """Give a layer this tensor as its theta; of a parameter as one of the layer's parameters."""
+    for place in (layer._parameters, layer.__dict__):
+        place.pop("relaxation", None)
+    layer.relaxation = theta
+    _forget_kernel(layer)
+
+
+def _mean(weights: Tensor, num_axes: int) -> Tensor:
+    """Mean over the last axes, which are kept; 0 over none."""
+    if num_axes == 0:
+        return weights.new_zeros(())
+    axes = tuple(range(-num_axes, 0))
+    first = weights[(..., *[slice(1)] * num_axes)]
+    return first + (weights - first).mean(axes, keepdim=True)  # equal weights: to the last bit
+
+
+def _forget_kernel(layer: Relaxable) -> None:
+    if isinstance(layer, ExpandedConv):
+        layer.kernel_cache.clear()

@@ -10,6 +10,7 @@ from src.models.components.gcnn import RelaxedLiftingConv
 from src.models.components.gcnn.relaxation import set_relaxation
 from tests.helpers.equivariance import assert_equivariant
 from tests.helpers.layer_cases import (
+    FREE,
     LAYERS,
     RELAXABLE,
     RELAXED,
@@ -38,7 +39,7 @@ SETTINGS = {
     "bicubic": ("d8", 5, {"interpolation": "bicubic"}),
     "harmonic": ("d4", 5, {"interpolation": "harmonic"}),
 }
-CASES = [(name, *setting) for name in (*STRICT, *RELAXED) for setting in SETTINGS.values()]
+CASES = [(name, *setting) for name in (*STRICT, *RELAXED, *FREE) for setting in SETTINGS.values()]
 every_case = pytest.mark.parametrize(("name", "group", "kernel_size", "options"), CASES)
 
 
@@ -63,7 +64,7 @@ def test_derivatives_of_all_kinds(double_precision, name, group):
     """First and second, in forward and reverse mode, also at a theta."""
     options = {"in_type": "vector"} if name in STEERABLE else {}
     layer = make_layer(name, 3, group, channels=(1, 1), **options)
-    if name in RELAXABLE:
+    if name in (*RELAXABLE, *FREE):
         set_relaxation(layer, 0.6)
     names = [name for name, _ in layer.named_parameters()]
     parameters = [p.detach().clone().requires_grad_() for p in layer.parameters()]
@@ -87,8 +88,7 @@ def test_padding(name, padding, size):
 @every_layer
 def test_constants_are_not_saved_and_exact_in_double_precision(name):
     layer = make_layer(name, 5, "c8")
-    own = {"weight", "bias", "relaxed_weights", "group_biases"}
-    assert set(layer.state_dict()) == own & set(dict(layer.named_parameters()))
+    assert set(layer.state_dict()) == set(dict(layer.named_parameters()))
     if name != "translation":
         for constant, exact in layer.half().double().exact_constants().items():
             assert torch.equal(getattr(layer, constant), exact)
@@ -116,7 +116,7 @@ AVERAGES |= {"mean": {}, "many": {"multi_avg_fn": get_ema_multi_avg_fn(0.95)}}
 def test_an_average_of_weights_computes_what_a_layer_of_those_weights_does(name, group, average):
     """Also where buffers are averaged; theta and what permutes or turns kernels stay."""
     layer = make_layer(name, 3, group)
-    if name in RELAXABLE:
+    if name in (*RELAXABLE, *FREE):
         set_relaxation(layer, 0.3)
     averaged = AveragedModel(layer, use_buffers=True, **AVERAGES[average])
     for _ in range(5):
@@ -133,7 +133,7 @@ def test_an_average_of_weights_computes_what_a_layer_of_those_weights_does(name,
 def test_constants_go_where_the_weights_go(name):
     """Index tables stay integers; theta goes along."""
     layer = make_layer(name, 3, "c8").double()
-    if name in RELAXABLE:
+    if name in (*RELAXABLE, *FREE):
         set_relaxation(layer, 0.3)
     assert not list(layer.buffers())
     layer.to("meta")

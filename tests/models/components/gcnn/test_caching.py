@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from functools import partial
 from unittest.mock import Mock
 
 import pytest
@@ -60,6 +61,12 @@ def random_state(layer):
     return {name: torch.randn_like(value) for name, value in layer.state_dict().items()}
 
 
+def add_to(layer, name):
+    """Change a free parameter; the weight, where there is none."""
+    parameter = getattr(layer, name, None)
+    (layer.weight if parameter is None else parameter).data[0, 1].add_(1)
+
+
 CHANGES = {
     "in place": lambda layer: torch.nn.init.constant_(layer.weight, 0.5),
     "number through data": lambda layer: layer.weight.data.view(-1)[-1:].add_(1),
@@ -69,7 +76,9 @@ CHANGES = {
     ),
     "state": lambda layer: layer.load_state_dict(random_state(layer)),
     "dtype and back": lambda layer: CHANGES["in place"](layer.double().float()),
-    "mixing": lambda layer: getattr(layer, "relaxed_weights", layer.weight).data[0, 1].add_(1),
+    "mixing": partial(add_to, name="relaxed_weights"),
+    "kernel biases": partial(add_to, name="kernel_biases"),
+    "free kernel": partial(add_to, name="free_kernel"),
 }
 
 
