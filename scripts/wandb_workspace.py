@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 # Axes; written out, as to import what defines them takes seconds.
 STEP, EPOCHS_TRAINED = "trainer/global_step", "epochs_trained"
 RELAXED = "dynamics/relaxed_weight_error"
+OF_LAYERS = (RELAXED, "dynamics/theta", "dynamics/multiplier")
 DYNAMICS = ("equivariance_error", "lie_derivative")
 DYNAMICS += ("lie_derivative_relative", "sharpness", "sharpness_curvature", "sharpness_worst_case")
 DYNAMICS += ("hessian_max", "hessian_min", "hessian_trace")
@@ -57,8 +58,8 @@ def build_workspace(entity: str, project: str, name: str, group_by: str) -> "Wor
 
     alone = {"groupby": "None", "aggregate": False}  # not even grouped as the table of runs is
     each_run = wr.LinePlot(title=f"{RELAXED}, per run", x=EPOCHS_TRAINED, y=[RELAXED], **alone)
-    layers = {"title": f"{RELAXED}, per layer", "metric_regex": f"{RELAXED}/.*"}
-    each_layer = wr.LinePlot(x=EPOCHS_TRAINED, **layers, **grouped)
+    layers = [{"title": f"{name}, per layer", "metric_regex": f"{name}/.*"} for name in OF_LAYERS]
+    each_layer = [wr.LinePlot(x=EPOCHS_TRAINED, **layer, **grouped) for layer in layers]
     images = ("images/relaxed_weights", "images/kernels")
     pictures = [wr.MediaBrowser(title=name, media_keys=[name]) for name in images]
     tested = [wr.BarPlot(title=n, metrics=[n], **bars) for n in ("test/acc", "test/rmse")]
@@ -66,7 +67,7 @@ def build_workspace(entity: str, project: str, name: str, group_by: str) -> "Wor
         "Loss": lines(["train/loss", "val/loss", "val/loss_reestimated", "train/penalty"], STEP),
         "Score": [*lines(["val/acc_reestimated", "val/rmse_reestimated"], STEP), *tested],
         "Dynamics": lines([f"dynamics/{name}" for name in DYNAMICS]),
-        "Relaxed weights": [*lines([RELAXED]), each_run, each_layer, *pictures],
+        "Relaxed weights": [*lines([RELAXED]), each_run, *each_layer, *pictures],
         "Optimisation": lines([f"dynamics/{name}" for name in OPTIMISATION]),
     }
     return ws.Workspace(

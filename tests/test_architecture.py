@@ -14,7 +14,7 @@ ENTRY_POINTS = tuple(
 )
 # From the ground up; a module stands on the floor whose name is the longest start of its own.
 FLOORS = (
-    ("src.checks", "src.errors", "src.files", "src.seeding"),
+    ("src.checks", "src.errors", "src.files", "src.locks", "src.seeding"),
     ("src.models.components.gcnn",),
     ("src.models.components",),
     ("src.data",),

@@ -233,7 +233,8 @@ def test_searches_vary_values_that_exist(search):
 def test_launchers_compose(launcher):
     offer_missing_launchers()
     config = composed("train", f"launcher={launcher}", with_hydra=True)
-    plugin = {"sequential": "basic", "slurm": "submitit_slurm"}.get(launcher, launcher)
+    slurm = dict.fromkeys(("slurm", "slurm_cpu"), "submitit_slurm")
+    plugin = {"sequential": "basic", **slurm}.get(launcher, launcher)
     assert config.hydra.runtime.choices["hydra/launcher"] == plugin
     assert config.trainer.enable_progress_bar == (launcher == "sequential")
     assert config.hydra.mode == (None if launcher == "sequential" else RunMode.MULTIRUN)

@@ -63,6 +63,21 @@ def test_a_killed_sweep_goes_on_to_the_same_results(left_alone, tmp_path):
     assert_same_results(tmp_path, left_alone)
 
 
+@pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
+def test_a_killed_job_is_a_failed_one_and_the_same_command_goes_on(left_alone, tmp_path, launcher):
+    typed = (*SWEEP, "model.net.width=12,8", f"launcher={launcher}")
+    console = end(start("train", tmp_path, *typed), tmp_path, code=1)
+    assert_statuses(tmp_path, {"width-12": "failed", "width-8": "finished"})
+    assert "1 of 2 jobs of the sweep are not finished:\n  job 0, " in console
+    assert ": failed: The process of the job was killed.\n" in console
+    assert "Traceback" not in console
+    console = end(start("train", tmp_path, *typed, SPARED="1"), tmp_path)
+    assert "Skipped: finished already, 1 of 2 jobs." in console
+    assert "Continuing after epoch 2 of 3." in jobs(tmp_path)["width-12"].log
+    assert_statuses(tmp_path, {"width-12": "finished", "width-8": "skipped"})
+    assert_same_results(tmp_path, left_alone)
+
+
 @pytest.mark.parametrize(
     ("launcher", "widths"), [("joblib", [0, 12]), ("submitit_local", [12]), ("ray", [0, 12])]
 )

@@ -1,6 +1,9 @@
 import re
 import subprocess
 import sys
+from io import BytesIO
+from itertools import chain, repeat
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -100,6 +103,16 @@ def test_a_run_that_ends_early_resumes_to_the_same_result(
     whole = first_run if model == "tiny" else train(*long)
     assert_same_result(train(*long, f"resume={cut.path}"), whole)
     assert cut.config == config
+
+
+def test_ctrl_c_while_a_checkpoint_is_written_interrupts_the_run(train, tmp_path, monkeypatch):
+    write = Mock(side_effect=chain([0, 0, KeyboardInterrupt], repeat(0)))
+    buffer = type("Cut", (BytesIO,), {"write": write})
+    monkeypatch.setattr("src.callbacks.checkpoints.io", Mock(BytesIO=buffer))
+    with pytest.raises(SystemExit):
+        train()
+    (cut,) = (RunDirectory(path.parent) for path in tmp_path.glob("train/runs/*/summary.json"))
+    assert (cut.summary["status"], cut.summary.get("error")) == ("interrupted", None)
 
 
 @pytest.mark.slow

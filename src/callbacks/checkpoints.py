@@ -36,7 +36,13 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     ) -> None:
         """Write `path`: afterwards the old or the new file is there, whole."""
         buffer = io.BytesIO()
-        torch.save(checkpoint, buffer)
+        try:
+            torch.save(checkpoint, buffer)
+        except RuntimeError as error:
+            end = error.__context__
+            if isinstance(end, KeyboardInterrupt | SystemExit):
+                raise end from None  # Ctrl-C in mid-write, over which torch raises its own error
+            raise
         write_bytes(path, buffer.getvalue())
 
 

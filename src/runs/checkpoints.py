@@ -11,11 +11,11 @@ from textwrap import shorten
 from typing import Any
 
 import torch
-from filelock import FileLock
 from lightning import LightningModule
 
 from src import files
 from src.errors import UserError
+from src.locks import file_lock
 
 COLUMNS = ("checkpoint", "epochs_trained", "step", "measure", "name", "value")
 
@@ -52,7 +52,7 @@ class MeasureStore:
         the checkpoint's ``epochs_trained`` and ``step``.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.folder / f".{files.MEASURES_JSON}.lock"):
+        with file_lock(self.folder / f".{files.MEASURES_JSON}.lock"):
             entries = self.read()
             entries[checkpoint] = entries.get(checkpoint, {"measures": {}}) | position
             entries[checkpoint]["measures"][measure] = entry

@@ -35,6 +35,12 @@ def git_state(root: Path) -> dict[str, Any]:
     return {"commit": None, "dirty": None, "reason": reason.strip()}
 
 
+def slurm_job() -> str | None:
+    """Number of the SLURM job that this process is in, as `squeue` shows it."""
+    array, task = (os.environ.get(f"SLURM_ARRAY_{name}_ID") for name in ("JOB", "TASK"))
+    return f"{array}_{task}" if array else os.environ.get("SLURM_JOB_ID")
+
+
 def describe_environment(root: str | Path, seed: int) -> dict[str, Any]:
     """Code, versions, devices, seed, command line and time, for `environment.json`."""
     libraries = dict.fromkeys(LIBRARIES)
@@ -47,6 +53,7 @@ def describe_environment(root: str | Path, seed: int) -> dict[str, Any]:
     return {
         "started": datetime.now().astimezone().isoformat(timespec="seconds"),
         "command": shlex.join([sys.executable, *sys.argv]),
+        "slurm_job": slurm_job(),
         "directory": str(Path.cwd()),
         "git": git_state(Path(root)),
         "seed": seed,

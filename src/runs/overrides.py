@@ -3,6 +3,7 @@
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -58,8 +59,12 @@ def is_below(key: str, parents: Iterable[str]) -> bool:
 
 def parse_overrides(texts: Iterable[str]) -> list[Override]:
     """Hydra's parsed overrides; of each key the last one, which is the one that counts."""
-    overrides = OverridesParser.create().parse_overrides(list(texts))
-    return list({override.key_or_group: override for override in overrides}.values())
+    return list({override.key_or_group: override for override in map(_parsed, texts)}.values())
+
+
+@lru_cache(10_000)  # the jobs of a sweep share most of theirs
+def _parsed(text: str) -> Override:
+    return OverridesParser.create().parse_override(text)
 
 
 def chooses_option(override: Override) -> bool:

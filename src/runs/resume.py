@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from src import files
 from src.errors import UserError
+from src.locks import file_lock, patience
 from src.loggers.metrics_csv import drop_rows_from
 from src.runs.checkpoints import load_checkpoint
 from src.runs.overrides import (
@@ -28,9 +29,6 @@ from src.runs.overrides import (
 from src.runs.trust import checked
 
 log = logging.getLogger(__name__)
-
-# The data loader's workers of a killed process hold its locks until they notice, within 5 seconds.
-LOCK_SECONDS = 6.0
 
 # What may differ when a run is continued, with the keys below; `logger` may also be chosen anew.
 CHANGEABLE = ("trainer.max_epochs", *CIRCUMSTANCES)
@@ -48,9 +46,9 @@ def taken(directory: Path) -> Iterator[None]:
         RunTaken: when another process does so.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(directory / files.LOCK)
+    lock = file_lock(directory / files.LOCK)
     try:
-        lock.acquire(timeout=LOCK_SECONDS)
+        lock.acquire(timeout=patience(lock))
     except Timeout:
         raise RunTaken(
             f"A run must be worked on by one process at a time; got {directory}, in which another "

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, Timeout
 from hydra.utils import instantiate
 from numpy.random import SeedSequence
 from omegaconf import DictConfig
@@ -19,6 +19,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import Trial, TrialState
 
 from src.errors import UserError
+from src.locks import file_lock
 from src.runs.overrides import flatten
 
 log = logging.getLogger(__name__)
@@ -52,7 +53,7 @@ class Claim:
     """A trial that this process runs, and no other one as long as it lives."""
 
     trial: Trial
-    lock: FileLock  # held until the trial ends
+    lock: BaseFileLock  # held until the trial ends
     reported: frozenset[int] = frozenset()  # epochs whose metric the study has from before
 
     @property
@@ -72,6 +73,7 @@ class SharedStudy:
 
     def __init__(self, settings: DictConfig, space: Mapping[str, BaseDistribution]) -> None:
         self.directory = Path(settings.dir).resolve()
+        self._held_by_others: dict[int, BaseFileLock] = {}  # watched for signs of life
         self.lock = self._lock("study")
         self._settings = settings
         self._space = space
@@ -91,9 +93,9 @@ class SharedStudy:
                 load_if_exists=True,
             )
 
-    def _lock(self, name: str) -> FileLock:
+    def _lock(self, name: str) -> BaseFileLock:
         (self.directory / "locks").mkdir(parents=True, exist_ok=True)
-        return FileLock(self.directory / "locks" / f"{name}.lock")
+        return file_lock(self.directory / "locks" / f"{name}.lock")
 
     def check_settings(self, settings: dict[str, Any]) -> None:
         """Store what all trials have in common, or compare it with what the study has stored.
@@ -149,10 +151,11 @@ class SharedStudy:
         """A claim if there is one to make, and how many trials others are running."""
         left, others = [], 0
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            lock = self._lock(f"{trial.number:04d}")
+            lock = self._held_by_others.pop(trial.number, None) or self._lock(f"{trial.number:04d}")
             try:
                 lock.acquire(blocking=False)
             except Timeout:
+                self._held_by_others[trial.number] = lock
                 others += 1
             else:
                 left.append((trial, lock))

@@ -7,6 +7,7 @@ from hydra.core.override_parser.types import Glob
 from omegaconf import DictConfig, OmegaConf
 
 from src.sweeps.names import parsed
+from src.sweeps.slurm import slurm_problems
 
 # Launchers of Hydra that packages of their own bring: `hydra/launcher` option, package.
 PLUGINS = {
@@ -39,6 +40,8 @@ def sweep_problems(config: DictConfig) -> list[str]:
             f"`launcher` must be one whose plugin is installed; got one that needs {package}. Run "
             '`pip install -e ".[sweep]"`, or use launcher=sequential.'
         )
+    if launcher.endswith(".SlurmLauncher"):
+        problems += slurm_problems(config.hydra.launcher)
     params = OmegaConf.select(config, "hydra.sweeper.params")
     for override in parsed(config.hydra.overrides.task, params):
         line = override.input_line

@@ -54,9 +54,14 @@ def jobs_at_once(hydra: DictConfig, cores: int) -> int:
     return 1
 
 
+def available_cores() -> int:
+    """Cores of this machine that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
 def share_cores() -> None:
     """Let torch use this job's share of the cores, where it would use more."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = available_cores()
     jobs = jobs_at_once(HydraConfig.get(), cores)
     if jobs > 1:
         torch.set_num_threads(min(torch.get_num_threads(), max(1, cores // jobs)))

@@ -5,19 +5,16 @@ The folder of a sweep follows from its command and that of a job from its config
 launcher, and where a cluster starts it again.
 """
 
-import json
 import logging
 import math
 import shutil
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from src.errors import UserError, user_error
+from src.errors import user_error
 from src.files import LOCK, REPLACED, SUMMARY_FILE, write_json
 from src.runs.overrides import in_sweep
 from src.runs.results import optimized_value
@@ -30,7 +27,7 @@ from src.sweeps.devices import (
     spread,
     start_workers_as_usual,
 )
-from src.sweeps.report import Job, read_records
+from src.sweeps.records import Job, read_records
 
 log = logging.getLogger(__name__)
 
@@ -60,12 +57,15 @@ def run_job(config: DictConfig, train: Train) -> float | None:
         except RunTaken:
             status = "running elsewhere"
             log.warning("This job is being run by another process; it is left to that one.")
+        except (KeyboardInterrupt, SystemExit):
+            job.record("interrupted")
+            raise
         except Exception as raised:  # noqa: BLE001 -- `reported_errors` has logged it
             status, error = (
                 "failed",
                 str(user_error(raised) or f"{type(raised).__name__}: {raised}"),
             )
-            summary = _read_summary(job.directory)
+            summary = job.summary()
             if summary.get("status") != "finished":  # a run that had not begun wrote none
                 summary |= {"status": "failed", "error": error}
                 write_json(job.directory / SUMMARY_FILE, summary)
@@ -77,17 +77,8 @@ def run_job(config: DictConfig, train: Train) -> float | None:
 def _take_up(job: Job, config: DictConfig, train: Train) -> tuple[str, float | None]:
     """Status and value of a job that this process alone runs."""
     with reported_errors():
-        for record in read_records(job.records):
-            same = record["directory"] == job.directory.name and record["job"] < job.number
-            # Other sweepers than Hydra's own may ask for a config twice.
-            if same and HydraConfig.get().sweeper._target_.endswith(".BasicSweeper"):
-                raise UserError(
-                    f"Jobs of a sweep must differ in their configs; got jobs {record['job']} and "
-                    f"{job.number} ({' '.join(job.overrides)}) with the same one. Leave one of "
-                    "them out."
-                )
         check_one_device(config)
-        summary = _read_summary(job.directory)
+        summary = job.summary()
         if config.sweep.rerun:
             _set_aside(job.directory)
         elif summary.get("status") == "finished":
@@ -97,12 +88,7 @@ def _take_up(job: Job, config: DictConfig, train: Train) -> tuple[str, float | N
     start_workers_as_usual()
     spread(config, job.number)
     value = train(config)
-    return _read_summary(job.directory).get("status", "finished"), value
-
-
-def _read_summary(directory: Path) -> dict[str, Any]:
-    path = directory / SUMMARY_FILE
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return job.summary().get("status", "finished"), value
 
 
 def _set_aside(directory: Path) -> None:

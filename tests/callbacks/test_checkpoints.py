@@ -1,3 +1,5 @@
+from io import BytesIO
+from itertools import chain, repeat
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -115,6 +117,15 @@ def test_a_kill_while_saving_leaves_the_old_checkpoint(tmp_path, monkeypatch):
         plugin.save_checkpoint({"a": 2}, path)
     assert torch.load(path, weights_only=True) == {"a": 1}
     assert [path.name for path in path.parent.iterdir()] == ["a.ckpt"]
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt(), SystemExit(0), OSError("no room")])
+def test_what_ends_a_process_while_it_saves_is_not_taken_for_an_error(tmp_path, monkeypatch, end):
+    buffer = type("Cut", (BytesIO,), {"write": Mock(side_effect=chain([0, 0, end], repeat(0)))})
+    monkeypatch.setattr("src.callbacks.checkpoints.io", Mock(BytesIO=buffer))
+    expected = RuntimeError if isinstance(end, OSError) else type(end)
+    with pytest.raises(expected):
+        AtomicCheckpointIO().save_checkpoint({"a": torch.zeros(1)}, tmp_path / "a.ckpt")
 
 
 # Options, steps of the best weights, and of the last ones where those are validated.

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from functools import partialmethod
 from pathlib import Path
 
@@ -51,8 +52,8 @@ class EndAt(Callback):
         epoch: number of the epoch, from 0.
         hook: `batch` (before the fourth), `epoch_end` (the best network is stored, the epoch's last
             metrics are not logged) or `epoch_start` (before `last.ckpt` of the epoch before).
-        how: `kill`, `raise` a RuntimeError, `interrupt` as Ctrl-C does, or `preempt` by SIGUSR2 as
-            a queue does, and not again once requeued.
+        how: `kill`, `raise` a RuntimeError, `interrupt` as Ctrl-C does, `preempt` by SIGUSR2 as a
+            queue does, and not again once requeued, or `wait` for such a queue, once.
         job: start of the directory's name; other jobs of a sweep are spared.
         rank: rank of the process that ends; None: all end.
     """
@@ -63,10 +64,13 @@ class EndAt(Callback):
     def _end_when_due(self, hook, trainer) -> None:
         due = (hook, trainer.current_epoch) == self.due and self.rank in (None, trainer.global_rank)
         due &= Path(trainer.default_root_dir).name.startswith(self.job)
-        due &= not (self.how == "preempt" and self.continued)
+        due &= not (self.how in ("preempt", "wait") and self.continued)
         if not due or os.environ.get("SPARED"):
             return
-        if self.how in ("kill", "preempt"):
+        if self.how == "wait":
+            (Path(trainer.default_root_dir) / "waiting").touch()
+            time.sleep(600)
+        elif self.how in ("kill", "preempt"):
             os.kill(os.getpid(), signal.SIGKILL if self.how == "kill" else signal.SIGUSR2)
         else:
             raise RuntimeError("no more") if self.how == "raise" else KeyboardInterrupt

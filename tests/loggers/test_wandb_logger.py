@@ -183,6 +183,31 @@ os.kill(os.getpid(), 9)
     assert steps_of(history_of(tmp_path), LOSS) == list(range(25))
 
 
+@pytest.mark.slow
+def test_jobs_that_start_in_the_same_second_are_runs_of_one_group(tmp_path):
+    code = f"""
+import os
+from src.loggers.wandb_logger import WandbRunLogger
+for number in range(8):
+    if os.fork() == 0:
+        logger = WandbRunLogger(f"{tmp_path}/{{number}}", "symmetry", group="sweep")
+        for step in range(3):
+            logger.log_metrics({{"{LOSS}": float(number)}}, step)
+        logger.finalize("success")
+        logger.finish()
+        os._exit(0)
+assert not any(os.wait()[1] for number in range(8))
+"""
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+    parts = [read_parts(tmp_path / str(number)) for number in range(8)]
+    assert {(len(own), own[0].run.run_group, own[0].exit_code) for own in parts} == {
+        (1, "sweep", 0)
+    }
+    assert len({own[0].run.run_id for own in parts}) == 8
+    for number, own in enumerate(parts):
+        assert [row[LOSS] for row in own[0].history] == [number] * 3
+
+
 @pytest.mark.parametrize(("mode", "group"), [("MULTIRUN", "morning"), ("RUN", "")])
 def test_a_run_is_named_after_its_overrides_and_grouped_by_its_sweep(
     tmp_path, monkeypatch, mode, group

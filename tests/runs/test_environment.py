@@ -1,6 +1,20 @@
 import subprocess
 
-from src.runs.environment import git_state
+import pytest
+
+from src.runs.environment import git_state, slurm_job
+
+
+@pytest.mark.parametrize(
+    ("variables", "number"),
+    [({}, None), ({"JOB_ID": "8"}, "8"), ({"JOB_ID": "8", "ARRAY_JOB_ID": "7"}, "7_2")],
+)
+def test_the_slurm_job_is_named_as_in_the_queue(monkeypatch, variables, number):
+    for name in ("JOB_ID", "ARRAY_JOB_ID"):
+        monkeypatch.delenv(f"SLURM_{name}", raising=False)
+    for name, value in ({"ARRAY_TASK_ID": "2"} | variables).items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    assert slurm_job() == number
 
 
 def test_commit_and_changes_are_recorded_or_why_not(tmp_path, monkeypatch):

@@ -128,7 +128,7 @@ def test_what_is_refused_leaves_the_run_as_it_was(train, earlier_run, monkeypatc
         return {name: files[name] for name in files if name not in ("train.log", ".lock")}
 
     before = snapshot()
-    monkeypatch.setattr(resume, "LOCK_SECONDS", 0.1)
+    monkeypatch.setattr("src.locks.LOCK_SECONDS", 0.1)
     last = earlier_run / "checkpoints" / "last.ckpt"
     last.write_bytes(last.read_bytes()[:500])
     for argument, lock, message in (

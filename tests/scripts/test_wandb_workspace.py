@@ -55,7 +55,11 @@ def sections(spec):
 
 
 def metrics(panels):
-    return [name for panel in panels for name in panel.get("metrics", [])]
+    """The names of panels; of those that show a metric of every layer, without the layer."""
+    of_layers = [
+        panel["metricRegex"].removesuffix("/.*") for panel in panels if "metricRegex" in panel
+    ]
+    return [*of_layers, *(name for panel in panels for name in panel.get("metrics", []))]
 
 
 def test_its_sections(dry_run):
@@ -76,14 +80,15 @@ def test_its_sections(dry_run):
     lines = [panel for name in ("Dynamics", "Optimisation") for panel in shown[name]]
     assert all(panel["xAxis"] == "epochs_trained" for panel in lines)
     assert all((panel["groupAgg"], panel["groupArea"]) == ("mean", "minmax") for panel in lines)
-    by_group, by_run, by_layer, *pictures = shown["Relaxed weights"]
+    by_group, by_run, by_layer, *more = shown["Relaxed weights"]
     assert by_group["metrics"] == by_run["metrics"] == ["dynamics/relaxed_weight_error"]
     assert by_group["aggregate"]
     assert (by_run["groupBy"], by_run["aggregate"]) == ("None", False)
     pattern = re.compile(by_layer["metricRegex"])
     assert pattern.fullmatch("dynamics/relaxed_weight_error/blocks.0")
     assert not pattern.fullmatch("dynamics/relaxed_weight_error")
-    keys = [panel["mediaKeys"] for panel in pictures]
+    assert metrics(more[:2]) == ["dynamics/theta", "dynamics/multiplier"]
+    keys = [panel["mediaKeys"] for panel in more[2:]]
     assert keys == [["images/relaxed_weights"], ["images/kernels"]]
 
 

@@ -42,9 +42,11 @@ def test_what_is_finished_or_run_elsewhere_is_skipped(sweep, job_of, capsys, mon
     assert sweep("sweep.name=mine", "seed=0,1") == (["finished", "finished"], None)
     assert sweep("sweep.name=mine", "seed=0,2") == (["skipped", "finished"], None)
     out = capsys.readouterr().out
-    assert "1 finished, 1 skipped, 0 failed" in out and "Skipped: finished already, in" in out
+    assert (
+        "1 finished, 1 skipped, 0 failed" in out and "Skipped: finished already, 1 of 2 jobs" in out
+    )
     assert numbers == [0, 1, 1]
-    monkeypatch.setattr("src.runs.resume.LOCK_SECONDS", 0.1)
+    monkeypatch.setattr("src.locks.LOCK_SECONDS", 0.1)
     run = job_of("seed-1")
     (run / "summary.json").unlink()
     with taken(run.path):
@@ -55,6 +57,9 @@ def test_what_is_finished_or_run_elsewhere_is_skipped(sweep, job_of, capsys, mon
 
 
 def test_a_sweeper_gets_the_value_of_a_skipped_job(sweep, job_of, monkeypatch):
+    monkeypatch.setattr(
+        "src.sweeps.sweeper.use_own_sweeper", lambda config: None
+    )  # as if it were another
     values, original = [], jobs.run_job
     monkeypatch.setattr(jobs, "run_job", lambda *a: values.append(original(*a)) or values[-1])
     for _ in range(2):
@@ -95,12 +100,8 @@ def test_no_further_job_is_started_on_request_and_bad_ones_are_refused(sweep, jo
     kept = job_of("seed-1").summary  # also of a run that never began
     assert (kept["status"], kept["error"][:14]) == ("failed", "`seed` must be")
     assert sweep(seeds)[0] == ["skipped", "failed", "finished"]
-    for typed, expected, words in (
-        (["model=tiny,twin"], ["finished", "failed"], "in their configs; got jobs 0 and 1"),
-        (["seed=0", "trainer=ddp_sim"], ["failed"], "on one device; got trainer.devices=2"),
-    ):
-        statuses, message = sweep(*typed)
-        assert statuses == expected and words in message
+    statuses, message = sweep("seed=0", "trainer=ddp_sim")
+    assert statuses == ["failed"] and "on one device; got trainer.devices=2" in message
 
 
 def test_a_job_of_a_search_file_leaves_no_network_in_memory(sweep, tmp_path, monkeypatch):

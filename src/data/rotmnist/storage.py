@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from filelock import FileLock
 
 from src.data.rotmnist.sources import IMAGE_SIZE, LabelledImages, Source, Splits
 from src.files import write_bytes
+from src.locks import file_lock
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ def prepare(source: Source, data_dir: Path, mirrors: Sequence[str] | None = None
     if path.exists():
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.parent / ".lock"):
+    with file_lock(path.parent / ".lock"):
         if path.exists():
             return path
         log.info("Preparing the digits of %s once in %s", source.name, path)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from tqdm import tqdm
 
 from src.data.smoke.plumes import Plume
@@ -21,6 +21,7 @@ from src.data.smoke.settings import SmokeSettings
 from src.data.smoke.simulation import Simulation, group_by_resolution
 from src.data.smoke.storage import CHUNK_FRAMES, LIBRARIES, library_versions, write_set
 from src.files import write_bytes, write_text
+from src.locks import file_lock
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ def prepare(settings: SmokeSettings, data_dir: Path, device: str = "cpu") -> Pat
         return path
     library_versions(*LIBRARIES)
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    lock = file_lock(path.with_name(f".{path.name}.lock"))
     try:
         held = lock.acquire(timeout=0)
     except Timeout:

@@ -101,7 +101,7 @@ def kernels_of(
 
 
 def _act(x: Tensor, axis: int, kind: str, group: Group, g: int) -> Tensor:
-    """Channels of one axis, acted on by element g: scalars, vectors (with scalars), or fields and a rest."""
+    """Channels of one axis, acted on by element g: scalars, vectors, or fields and a rest."""
     if kind == "scalar":
         return x
     if kind.startswith("vector"):

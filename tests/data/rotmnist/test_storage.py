@@ -1,3 +1,4 @@
+import errno
 import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -25,6 +26,16 @@ def test_several_at_once_prepare_once_and_load(tmp_path, bundled):
     for split, digits in load(source, tmp_path).items():
         assert all(map(torch.equal, digits, expected[split]))
     assert {file.name for file in (tmp_path / "bundled").iterdir()} == {"digits-v1.pt", ".lock"}
+
+
+def test_what_is_prepared_is_used_where_one_may_only_read(tmp_path, monkeypatch):
+    path = prepare(BUNDLED, tmp_path)
+    for call in ("os.mkdir", "os.open"):  # of folders and of locks
+        monkeypatch.setattr(call, Mock(side_effect=OSError(errno.EROFS, "Read-only file system")))
+    assert prepare(BUNDLED, tmp_path) == path
+    assert load(BUNDLED, tmp_path)
+    with pytest.raises(OSError, match="Read-only file system"):
+        prepare(BUNDLED, tmp_path / "new")
 
 
 @pytest.mark.parametrize("damage", ["byte", "truncated", "empty", "text"])

@@ -1,8 +1,10 @@
 import dataclasses
+import errno
 import logging
 import re
 from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -42,6 +44,14 @@ def test_a_set_is_simulated_once_on_the_device_asked_for(fake_simulation, tmp_pa
     stored = StoredSet.open(path, SETTINGS)
     np.testing.assert_array_equal(stored.read(), fake_frames(SETTINGS))
     assert stored.max_divergence == 1.0
+
+
+def test_a_set_is_used_where_one_may_only_read(fake_simulation, tmp_path, monkeypatch):
+    path = prepare(SETTINGS, tmp_path)
+    for call in ("os.mkdir", "os.open"):  # of folders and of locks
+        monkeypatch.setattr(call, Mock(side_effect=OSError(errno.EROFS, "Read-only file system")))
+    assert prepare(SETTINGS, tmp_path) == path
+    np.testing.assert_array_equal(StoredSet.open(path, SETTINGS).read(), fake_frames(SETTINGS))
 
 
 @pytest.mark.parametrize("steps", [(3,), (29,), (30,), (54, 59), (31, 32, 100, 175)])

@@ -1,0 +1,5 @@
+"""Where Hydra takes plugins from: this one, by its underscore, only when it is asked for."""
+
+from src.sweeps.sweeper import Sweeper
+
+__all__ = ["Sweeper"]

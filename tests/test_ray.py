@@ -1,0 +1,84 @@
+"""Sweeps on a cluster of Ray, where its launcher is installed: `.ci/run` does so."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import TINY, RunDirectory, assert_same_result
+from tests.helpers.processes import end, start
+from tests.helpers.slurm import free_ports
+
+missing = (
+    find_spec("hydra_plugins") is None or find_spec("hydra_plugins.hydra_ray_launcher") is None
+)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(missing, reason="pip install hydra-ray-launcher: too big for `dev`"),
+]
+TRAINING = (*TINY, "logger=csv", "callbacks=ended", "trainer.max_epochs=3")
+# For machines that have other work:
+PATIENCE = {"RAY_raylet_start_wait_time_s": "300", "RAY_agent_register_timeout_ms": "300000"}
+KILLED = "callbacks.ended.job=width-12"
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    """A cluster of two cores and one GPU, in name, whose processes do not know this project."""
+    (port,) = free_ports(1)
+    command = [Path(sys.executable).with_name("ray"), "start", "--head", "--block"]
+    command += [f"--port={port}", "--num-cpus=2", "--num-gpus=1", "--include-dashboard=false"]
+    command += ["--object-store-memory=80000000", "--disable-usage-stats"]
+    unknown = ("PYTHONPATH", "PROJECT_ROOT")
+    environment = {name: value for name, value in os.environ.items() if name not in unknown}
+    environment |= PATIENCE
+    path = tmp_path_factory.mktemp("ray") / "console.txt"
+    with path.open("w") as console:
+        options = {"stdout": console, "stderr": console, "env": environment}
+        process = subprocess.Popen(command, **options, cwd=path.parent)
+    try:
+        while "Ray runtime started" not in path.read_text():
+            assert process.poll() is None, path.read_text()
+            time.sleep(0.2)
+        yield f"127.0.0.1:{port}"
+    finally:
+        process.terminate()  # and with it all that it started
+        process.wait(60)
+
+
+def sweep(folder, *typed, **variables):
+    return start("train", folder, "-m", *TRAINING, "launcher=ray", *typed, **variables)
+
+
+def statuses(folder):
+    (path,) = folder.glob("train/multiruns/*/sweep.json")
+    entries = json.loads(path.read_text())["jobs"]
+    return {int(entry["directory"].split("-")[1]): entry["status"] for entry in entries}
+
+
+def test_a_killed_worker_is_a_failed_job_and_the_same_command_goes_on(tmp_path, address):
+    """On a cluster that exists, two jobs on one GPU."""
+    place = f"hydra.launcher.ray.init.address={address}"
+    typed = (place, KILLED, "hydra.launcher.ray.remote.num_gpus=0.5", "model.net.width=8,12")
+    console = end(sweep(tmp_path / "a", *typed), tmp_path / "a", code=1)
+    assert statuses(tmp_path / "a") == {8: "finished", 12: "failed"}
+    assert "The process of the job was killed. Ray says: WorkerCrashedError" in console
+    end(sweep(tmp_path / "a", *typed, SPARED="1"), tmp_path / "a")
+    assert statuses(tmp_path / "a") == {8: "skipped", 12: "finished"}
+    end(start("train", tmp_path / "b", *TRAINING, "model.net.width=12", SPARED="1"), tmp_path / "b")
+    (run,) = (tmp_path / "a").glob("train/multiruns/*/width-12-*")
+    (whole,) = (tmp_path / "b").glob("train/runs/*")
+    assert "Continuing after epoch 2 of 3." in RunDirectory(run).log
+    assert_same_result(RunDirectory(run), RunDirectory(whole))
+
+
+def test_what_ray_cannot_do_is_told_at_once(tmp_path):
+    asked = ("hydra.launcher.ray.remote.num_gpus=100", "hydra.launcher.ray.init.num_cpus=1")
+    console = end(sweep(tmp_path, *asked, "seed=0,1"), tmp_path, code=1)
+    assert "must ask for what one machine of the cluster has; got CPU 1, GPU 100." in console
+    assert "Traceback" not in console
