@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from src.checks import check_choice, wrong
 from src.measures.actions import act, group_of
+from src.models.components.gcnn.actions import transform_each
 from src.models.components.gcnn.groups import Group, make_group
 from src.models.components.gcnn.relaxation import relaxation_penalty, relaxed_layers
 from src.models.components.projection import check_projection, projection_penalty
@@ -92,9 +93,8 @@ def turn_each(kind: str, x: Tensor, elements: Tensor, group: Group) -> Tensor:
     """g_b x_b: each sample of that kind acted on by an element of its own, [B] on the CPU."""
     if kind == "invariant":
         return x
-    turned = x.clone()
-    for element in elements.unique().tolist():
-        rows = (elements == element).nonzero().flatten().to(x.device)
-        own = x.index_select(0, rows)
-        turned[rows] = act(kind, own.flatten(1, -3), element, group, "bilinear").view_as(own)
-    return turned
+
+    def turn(own: Tensor, element: int) -> Tensor:
+        return act(kind, own.flatten(1, -3), element, group, "bilinear").view_as(own)
+
+    return transform_each(x, elements, turn)

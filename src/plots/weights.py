@@ -54,9 +54,8 @@ def draw_kernels(network: nn.Module, max_rows: int, when: str) -> "Figure | None
 
     Of a layer over a group, one row per output and input channel and one column per element, each
     kernel turned back by its element, so that a strict layer's are equal along a row; of a relaxed
-    layer also their departures from the mean along the row. Vectors are arrows; a scalar beside
-    one is not drawn. Of an ordinary
-    convolution, one row per input channel and one column per output channel.
+    layer also their departures from the mean along the row. Of an ordinary convolution, one row
+    per input channel and one column per output channel. Vectors are arrows, without scalars.
     """
     for layer in network.modules():
         if isinstance(layer, ExpandedConv) and layer.in_type != "regular":
@@ -81,8 +80,8 @@ def draw_relaxed_weights(network: nn.Module, when: str) -> "Figure | None":
     of the layers whose maps have the shape of the first one's.
     """
     layers = relaxed_layers(network)
-    of_groups = (item for item in layers.items() if isinstance(item[1], RelaxedLayer))
-    over_group = {n: layer for n, layer in of_groups if layer.relaxed_weights is not None}
+    of_groups = {n: layer for n, layer in layers.items() if isinstance(layer, RelaxedLayer)}
+    over_group = {n: x for n, x in of_groups.items() if x.relaxed_weights is not None}
     if over_group:
         return _plot_over_group(over_group, when)
     maps = {

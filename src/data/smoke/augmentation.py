@@ -1,12 +1,10 @@
 """Turning windows of frames by elements of a group, on the device that they lie on."""
 
-from functools import partial
-
 import torch
 from torch import Generator, Tensor
 
 from src.checks import wrong
-from src.models.components.gcnn.actions import transform_vector_field
+from src.models.components.gcnn.actions import transform_each, transform_vector_field
 from src.models.components.gcnn.groups import Group, make_group
 
 FIELD_TYPES = {2: "vector", 3: "vector+scalar"}  # by the channels of a frame
@@ -33,13 +31,13 @@ def turn_windows(windows: Tensor, group: Group, elements: Tensor) -> Tensor:
     Takes windows ``[B, T, 2, H, H]``, or ``[B, T, 3, H, H]`` with the density, which has no
     direction, and elements ``[B]``, which lie on the CPU.
     """
-    turn = partial(transform_vector_field, field_type=FIELD_TYPES[windows.shape[2]])
-    turned = windows.clone()
-    for element in elements.unique().tolist():
-        rows = (elements == element).nonzero().flatten().to(windows.device)
-        own = windows.index_select(0, rows)
-        turned[rows] = turn(own.flatten(0, 1), group, element).view_as(own)
-    return turned
+    field_type = FIELD_TYPES[windows.shape[2]]
+
+    def turn(own: Tensor, element: int) -> Tensor:
+        frames = own.flatten(0, 1)
+        return transform_vector_field(frames, group, element, field_type=field_type).view_as(own)
+
+    return transform_each(windows, elements, turn)
 
 
 def turn_at_random(windows: Tensor, group: Group, generator: Generator) -> Tensor:

@@ -178,10 +178,10 @@ def strength_plumes(
 
 
 def up_to_turns(plume: Plume) -> tuple[float, ...]:
-    """What is the same for plumes that are turned or mirrored copies of one another, and no others.
+    """What turned and mirrored copies of a plume share, and no others of one buoyancy throughout.
 
-    Strength of the buoyancy; place of the inflow from the box's centre along it, and distance
-    beside it; radius and resolution.
+    Strength of the buoyancy (cells per time unit, per step); place of the inflow from the box's
+    centre along it, and distance beside it, in cells; radius and resolution. To nine digits.
     """
     (right, up), strength = plume.buoyancy, math.hypot(*plume.buoyancy)
     x, y = (place - plume.resolution / 2 for place in plume.inflow)

@@ -1,5 +1,7 @@
 """The action of a group on images, group feature maps and velocity fields."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -65,3 +67,17 @@ def transform_vector_field(
     turned = transform_image(x, group, element, interpolation).unflatten(1, (-1, fibre))
     rho = group.representation(field_type)[element].to(turned)
     return torch.einsum("ij,bcjhw->bcihw", rho, turned).flatten(1, 2)
+
+
+def transform_each(x: Tensor, elements: Tensor, act: Callable[[Tensor, int], Tensor]) -> Tensor:
+    """g_b x_b: each sample of a batch [B, ...] acted on by an element of its own.
+
+    Args:
+        elements: indices [B], on the CPU.
+        act: (samples, element) -> the samples, acted on by that one element, in the same shape.
+    """
+    turned = x.clone()
+    for element in elements.unique().tolist():
+        rows = (elements == element).nonzero().flatten().to(x.device)
+        turned[rows] = act(x.index_select(0, rows), element)
+    return turned
