@@ -17,12 +17,12 @@ LONGEST_VALUE, LONGEST_STEM = 40, 80  # characters
 def label_of(named: Mapping[str, Any]) -> str:
     """Label of some keys and values: ``RelaxedGCNN, alpha=0.1``; empty of none.
 
-    What a network does not have is left out.
+    What a network or its training does not have is left out.
     """
     words = []
     for (key, value), short in zip(named.items(), short_names(list(named))):
         text = as_text(value)
-        if text == NOT_SET and key.startswith("model.net."):
+        if text == NOT_SET and key.startswith("model."):
             continue
         if key.endswith("_target_"):
             text = text.rpartition(".")[2]

@@ -81,6 +81,25 @@ def test_labels_have_all_keys_that_differ_but_those_that_follow_others():
             [("A", {"data__split": list(range(i, i + 90))}) for i in (0, 1)],
             [f"split={str(list(range(i, i + 90)))[:39]}…" for i in (0, 1)],
         ),
+        # what relaxation=... chose says all that it sets; what was typed beside it is named
+        (
+            [
+                (
+                    "A",
+                    {
+                        "relaxation": name,
+                        "model__penalty": name,  # follows
+                        "model__alpha": alpha,
+                        "overrides": (f"relaxation={name}", f"model.alpha={alpha}"),
+                    },
+                )
+                for name, alpha in (("l1", 0.1), ("l2", 0.1), ("l2", 0.2))
+            ],
+            [
+                f"{alpha}, relaxation={choice}"
+                for alpha, choice in (("alpha=0.1", "l1"), ("alpha=0.1", "l2"), ("alpha=0.2", "l2"))
+            ],
+        ),
         # what a network does not have
         (
             [("A", {"model__net__groups": v} if v else {}) for v in ([], [1], [2])],
