@@ -22,9 +22,11 @@ pytestmark = [
     pytest.mark.skipif(missing, reason="pip install hydra-ray-launcher: too big for `dev`"),
 ]
 TRAINING = (*TINY, "logger=csv", "callbacks=ended", "trainer.max_epochs=3")
-# For machines that have other work:
-PATIENCE = {"RAY_raylet_start_wait_time_s": "300", "RAY_agent_register_timeout_ms": "300000"}
-KILLED = "callbacks.ended.job=width-12"
+# For machines that have other work, and where an own cluster has left the token that it asked for.
+SETTINGS = {"RAY_raylet_start_wait_time_s": "300", "RAY_agent_register_timeout_ms": "300000"}
+SETTINGS |= {"RAY_DASHBOARD_STARTUP_TIMEOUT_S": "300", "RAY_AUTH_MODE": "disabled"}
+# How workers of a cluster that exists get a variable, and others as well:
+SPARED = "+hydra.launcher.ray.init.runtime_env.env_vars.SPARED=1"
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +38,7 @@ def address(tmp_path_factory):
     command += ["--object-store-memory=80000000", "--disable-usage-stats"]
     unknown = ("PYTHONPATH", "PROJECT_ROOT")
     environment = {name: value for name, value in os.environ.items() if name not in unknown}
-    environment |= PATIENCE
+    environment |= SETTINGS
     path = tmp_path_factory.mktemp("ray") / "console.txt"
     with path.open("w") as console:
         options = {"stdout": console, "stderr": console, "env": environment}
@@ -51,8 +53,8 @@ def address(tmp_path_factory):
         process.wait(60)
 
 
-def sweep(folder, *typed, **variables):
-    return start("train", folder, "-m", *TRAINING, "launcher=ray", *typed, **variables)
+def sweep(folder, *typed):
+    return start("train", folder, "-m", *TRAINING, "launcher=ray", *typed, **SETTINGS)
 
 
 def statuses(folder):
@@ -61,20 +63,34 @@ def statuses(folder):
     return {int(entry["directory"].split("-")[1]): entry["status"] for entry in entries}
 
 
-def test_a_killed_worker_is_a_failed_job_and_the_same_command_goes_on(tmp_path, address):
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run of width 12 that nothing ends."""
+    folder = tmp_path_factory.mktemp("whole")
+    end(start("train", folder, *TRAINING, "model.net.width=12", SPARED="1"), folder)
+    return RunDirectory(next(folder.glob("train/runs/*")))
+
+
+@pytest.mark.parametrize("exists", [True, False], ids=["cluster that exists", "own cluster"])
+def test_a_killed_worker_is_a_failed_job_and_the_same_command_goes_on(
+    tmp_path, request, whole, exists
+):
     """On a cluster that exists, two jobs on one GPU."""
-    place = f"hydra.launcher.ray.init.address={address}"
-    typed = (place, KILLED, "hydra.launcher.ray.remote.num_gpus=0.5", "model.net.width=8,12")
-    console = end(sweep(tmp_path / "a", *typed), tmp_path / "a", code=1)
-    assert statuses(tmp_path / "a") == {8: "finished", 12: "failed"}
+    if exists:
+        address = request.getfixturevalue("address")
+        place = [f"init.address={address}", "remote.num_gpus=0.5"]
+    else:
+        place = ["init.num_cpus=2"]
+    typed = [f"hydra.launcher.ray.{text}" for text in place]
+    typed += ["callbacks.ended.job=width-12", "model.net.width=8,12"]
+    console = end(sweep(tmp_path, *typed), tmp_path, code=1)
+    assert statuses(tmp_path) == {8: "finished", 12: "failed"}
     assert "The process of the job was killed. Ray says: WorkerCrashedError" in console
-    end(sweep(tmp_path / "a", *typed, SPARED="1"), tmp_path / "a")
-    assert statuses(tmp_path / "a") == {8: "skipped", 12: "finished"}
-    end(start("train", tmp_path / "b", *TRAINING, "model.net.width=12", SPARED="1"), tmp_path / "b")
-    (run,) = (tmp_path / "a").glob("train/multiruns/*/width-12-*")
-    (whole,) = (tmp_path / "b").glob("train/runs/*")
-    assert "Continuing after epoch 2 of 3." in RunDirectory(run).log
-    assert_same_result(RunDirectory(run), RunDirectory(whole))
+    end(sweep(tmp_path, *typed, SPARED), tmp_path)
+    assert statuses(tmp_path) == {8: "skipped", 12: "finished"}
+    (run,) = map(RunDirectory, tmp_path.glob("train/multiruns/*/width-12-*"))
+    assert "Continuing after epoch 2 of 3." in run.log
+    assert_same_result(run, whole)
 
 
 def test_what_ray_cannot_do_is_told_at_once(tmp_path):

@@ -9,8 +9,7 @@ import sys
 import pytest
 
 from tests.conftest import FAKES, QUIET, ROOT, TINY, RunDirectory, assert_same_result
-from tests.helpers import processes
-from tests.helpers.processes import start
+from tests.helpers.processes import end, start
 from tests.helpers.slurm import ACCOUNTING, ask, cluster, missing, wait_until
 
 pytestmark = [
@@ -39,12 +38,6 @@ def whole(tmp_path_factory):
 
 def sweep(folder, *arguments, **variables):
     return start("train", folder, "-m", *TRAINING, *LAUNCHER, *arguments, **variables)
-
-
-def end(process, folder, code=0):
-    """As in other tests, with more time: jobs start one after the other here."""
-    process.wait(timeout=600)
-    return processes.end(process, folder, code)
 
 
 def queue(*states):

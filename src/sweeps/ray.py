@@ -6,17 +6,22 @@ from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
+from dotenv import dotenv_values
 from hydra.plugins.launcher import Launcher
 from omegaconf import OmegaConf
 
 from src.errors import UserError
+from src.runs.resolvers import ROOT
 from src.sweeps.records import LostJobError
 
 log = logging.getLogger(__name__)
 
 LOCAL = (None, "local")
 STORE_BYTES = 80_000_000  # for what jobs take and return, which is small
-CARRIED = ("PROJECT_ROOT", "PYTHONPATH", "WANDB_")  # starts of variables that workers need
+# Starts of variables that jobs need on machines of a cluster that exists: to find this project, to
+# log, to show errors in full, and to compute with as many threads and as exactly as elsewhere.
+CARRIED = ("PROJECT_ROOT", "PYTHONPATH", "WANDB_", "HYDRA_FULL_ERROR")
+CARRIED += ("OMP_", "MKL_", "OPENBLAS_", "CUBLAS_", "NVIDIA_TF32_OVERRIDE", "TORCH_", "PYTORCH_")
 RESOURCES = {"num_cpus": "CPU", "num_gpus": "GPU", "memory": "memory"}
 
 
@@ -48,24 +53,38 @@ def submit(launcher: Launcher, batch: Sequence[Sequence[str]], first: int) -> li
 
 
 def _connect(init: dict[str, Any]) -> None:
-    """Start a cluster for this process, or join one, whose workers then find this project."""
+    """Start a cluster for this process, or join one, whose workers lack this shell's variables."""
     import ray
 
-    if init["address"] in LOCAL:
+    own = init.get("runtime_env") or {}
+    variables = {name: str(value) for name, value in (own.get("env_vars") or {}).items()}
+    is_local = init["address"] in LOCAL
+    if not is_local:
+        variables = _carried() | variables
+    if variables:
+        init = {**init, "runtime_env": {**own, "env_vars": variables}}
+    if is_local:
         ray.init(**{"object_store_memory": STORE_BYTES, **init, "address": "local"})
         return
-    carried = {name: value for name, value in os.environ.items() if name.startswith(CARRIED)}
-    environment = init.get("runtime_env") or {}
-    variables = carried | (environment.get("env_vars") or {})
     try:
-        ray.init(**{**init, "runtime_env": {**environment, "env_vars": variables}})
+        ray.init(**init)
     except (ConnectionError, ValueError) as error:
         words = " ".join(str(error).split())
         raise UserError(
             "`hydra.launcher.ray.init.address` must be that of a cluster of Ray (`ray start "
             f"--head` shows it); got {init['address']}: {words} Use local for a cluster of this "
-            "machine."
+            "machine. Where the cluster asks for a token, set RAY_AUTH_MODE=token or use auto."
         ) from error
+
+
+def _carried() -> dict[str, str]:
+    """Variables that jobs take along: those of `.env`, and those that begin as `CARRIED` says."""
+    stored = dotenv_values(ROOT / ".env")
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name in stored or name.startswith(CARRIED)
+    }
 
 
 def _check_request(remote: dict[str, Any], is_local: bool) -> None:

@@ -21,7 +21,7 @@ def start(name: str, folder: Path, *arguments: str, **variables: str) -> subproc
 
 def end(process: subprocess.Popen, folder: Path, code: int = 0) -> str:
     """Wait for a process, which must end with this exit code; what all processes wrote."""
-    process.wait(timeout=180)
+    process.wait(timeout=600)  # that of a sweep waits for machines that have other work
     console = (folder / "console.txt").read_text()
     assert process.returncode == code, console
     return console

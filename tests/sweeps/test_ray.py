@@ -44,19 +44,24 @@ def test_a_request_that_no_machine_can_serve_is_told(cluster, caplog):
     assert "wait until one that has it joins" in caplog.text
 
 
-def test_workers_of_a_cluster_that_exists_find_this_project(cluster, monkeypatch):
+def test_workers_of_a_cluster_that_exists_get_the_variables_of_the_project(
+    cluster, monkeypatch, tmp_path
+):
     given = cluster()
     ray._connect({"address": None, "num_cpus": 2})
     assert given == {"address": "local", "num_cpus": 2, "object_store_memory": ray.STORE_BYTES}
-    for name, value in (("PYTHONPATH", "/here"), ("WANDB_MODE", "offline"), ("OTHER", "x")):
+    (tmp_path / ".env").write_text("IN_ENV_FILE=1\nNOT_SET=2\n")
+    monkeypatch.setattr(ray, "ROOT", tmp_path)
+    carried = {"PYTHONPATH": "/here", "OMP_NUM_THREADS": "3", "IN_ENV_FILE": "shell's"}
+    for name, value in {**carried, "WANDB_MODE": "offline", "OTHER": "x"}.items():
         monkeypatch.setenv(name, value)
     given = cluster()
-    own = {"working_dir": "/w", "env_vars": {"WANDB_MODE": "online"}}
+    own = {"working_dir": "/w", "env_vars": {"WANDB_MODE": "online", "OWN": 1}}
     ray._connect({"address": "auto", "runtime_env": own})
     assert set(given) == {"address", "runtime_env"} and given["runtime_env"]["working_dir"] == "/w"
     variables = given["runtime_env"]["env_vars"]
-    assert (variables["PYTHONPATH"], variables["WANDB_MODE"]) == ("/here", "online")
-    assert "OTHER" not in variables and "PROJECT_ROOT" in variables
+    assert variables.items() >= {**carried, "WANDB_MODE": "online", "OWN": "1"}.items()
+    assert "PROJECT_ROOT" in variables and not {"OTHER", "NOT_SET", "PATH"} & set(variables)
     cluster(error=ConnectionError("nobody there"))
     with pytest.raises(UserError, match=r"must be that of a cluster of Ray .* nobody there"):
         ray._connect({"address": "host:1"})
