@@ -32,25 +32,26 @@ SPARED = "+hydra.launcher.ray.init.runtime_env.env_vars.SPARED=1"
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
     """A cluster of two cores and one GPU, in name, whose processes do not know this project."""
-    (port,) = free_ports(1)
-    command = [Path(sys.executable).with_name("ray"), "start", "--head", "--block"]
-    command += [f"--port={port}", "--num-cpus=2", "--num-gpus=1", "--include-dashboard=false"]
-    command += ["--object-store-memory=80000000", "--disable-usage-stats"]
     unknown = ("PYTHONPATH", "PROJECT_ROOT")
     environment = {name: value for name, value in os.environ.items() if name not in unknown}
-    environment |= SETTINGS
     path = tmp_path_factory.mktemp("ray") / "console.txt"
-    with path.open("w") as console:
-        options = {"stdout": console, "stderr": console, "env": environment}
-        process = subprocess.Popen(command, **options, cwd=path.parent)
-    try:
-        while "Ray runtime started" not in path.read_text():
-            assert process.poll() is None, path.read_text()
+    options = {"env": environment | SETTINGS, "cwd": path.parent}
+    for _ in range(3):  # Ray waits for its processes for 30 seconds, whatever the machine has to do
+        (port,) = free_ports(1)
+        command = [Path(sys.executable).with_name("ray"), "start", "--head", "--block"]
+        command += [f"--port={port}", "--num-cpus=2", "--num-gpus=1", "--include-dashboard=false"]
+        command += ["--object-store-memory=80000000", "--disable-usage-stats"]
+        with path.open("w") as console:
+            process = subprocess.Popen(command, **options, stdout=console, stderr=console)
+        while not (started := "Ray runtime started" in path.read_text()) and process.poll() is None:
             time.sleep(0.2)
-        yield f"127.0.0.1:{port}"
-    finally:
-        process.terminate()  # and with it all that it started
-        process.wait(60)
+        if started:
+            break
+    else:
+        pytest.fail(path.read_text())
+    yield f"127.0.0.1:{port}"
+    process.terminate()  # and with it all that it started
+    process.wait(60)
 
 
 def sweep(folder, *typed):
