@@ -1,6 +1,5 @@
 """Sweeps on a cluster of Ray, where its launcher is installed: `.ci/run` does so."""
 
-import json
 import os
 import subprocess
 import sys
@@ -10,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import TINY, RunDirectory, assert_same_result
-from tests.helpers.processes import end, start
+from tests.conftest import assert_same_result
+from tests.helpers.processes import TRAINING, end, runs, start, statuses, whole_run
 from tests.helpers.slurm import free_ports
 
 missing = (
@@ -21,7 +20,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(missing, reason="pip install hydra-ray-launcher: too big for `dev`"),
 ]
-TRAINING = (*TINY, "logger=csv", "callbacks=ended", "trainer.max_epochs=3")
 # For machines that have other work, and where an own cluster has left the token that it asked for.
 SETTINGS = {"RAY_raylet_start_wait_time_s": "300", "RAY_agent_register_timeout_ms": "300000"}
 SETTINGS |= {"RAY_DASHBOARD_STARTUP_TIMEOUT_S": "300", "RAY_AUTH_MODE": "disabled"}
@@ -58,18 +56,9 @@ def sweep(folder, *typed):
     return start("train", folder, "-m", *TRAINING, "launcher=ray", *typed, **SETTINGS)
 
 
-def statuses(folder):
-    (path,) = folder.glob("train/multiruns/*/sweep.json")
-    entries = json.loads(path.read_text())["jobs"]
-    return {int(entry["directory"].split("-")[1]): entry["status"] for entry in entries}
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """A run of width 12 that nothing ends."""
-    folder = tmp_path_factory.mktemp("whole")
-    end(start("train", folder, *TRAINING, "model.net.width=12", SPARED="1"), folder)
-    return RunDirectory(next(folder.glob("train/runs/*")))
+    return whole_run(tmp_path_factory.mktemp("whole"))
 
 
 @pytest.mark.parametrize("exists", [True, False], ids=["cluster that exists", "own cluster"])
@@ -89,7 +78,7 @@ def test_a_killed_worker_is_a_failed_job_and_the_same_command_goes_on(
     assert "The process of the job was killed. Ray says: WorkerCrashedError" in console
     end(sweep(tmp_path, *typed, SPARED), tmp_path)
     assert statuses(tmp_path) == {8: "skipped", 12: "finished"}
-    (run,) = map(RunDirectory, tmp_path.glob("train/multiruns/*/width-12-*"))
+    run = runs(tmp_path)[12]
     assert "Continuing after epoch 2 of 3." in run.log
     assert_same_result(run, whole)
 

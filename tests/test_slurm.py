@@ -1,6 +1,5 @@
 """Sweeps and job scripts on a SLURM cluster of one node, where SLURM is installed."""
 
-import json
 import os
 import signal
 import subprocess
@@ -8,8 +7,8 @@ import sys
 
 import pytest
 
-from tests.conftest import FAKES, QUIET, ROOT, TINY, RunDirectory, assert_same_result
-from tests.helpers.processes import end, start
+from tests.conftest import FAKES, QUIET, ROOT, RunDirectory, assert_same_result
+from tests.helpers.processes import TRAINING, end, entries, runs, start, statuses, whole_run
 from tests.helpers.slurm import ACCOUNTING, ask, cluster, missing, wait_until
 
 pytestmark = [
@@ -17,7 +16,6 @@ pytestmark = [
     pytest.mark.skipif(missing() is not None, reason=str(missing())),
 ]
 
-TRAINING = (*TINY, "logger=csv", "callbacks=ended", "trainer.max_epochs=3")
 LAUNCHER = ("launcher=slurm_cpu", "hydra.launcher.mem_gb=2", "hydra.launcher.cpus_per_task=1")
 LAUNCHER += ("hydra.launcher.timeout_min=20", "hydra.launcher.partition=cpu")
 
@@ -30,10 +28,7 @@ def slurm():
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """A run of width 12 that nothing interrupts."""
-    folder = tmp_path_factory.mktemp("whole")
-    end(start("train", folder, *TRAINING, "model.net.width=12", SPARED="1"), folder)
-    return RunDirectory(next(folder.glob("train/runs/*")))
+    return whole_run(tmp_path_factory.mktemp("whole"))
 
 
 def sweep(folder, *arguments, **variables):
@@ -52,17 +47,6 @@ def start_again(job):
     ask("scontrol", "update", f"JobId={job}", "StartTime=now")
 
 
-def jobs(folder):
-    """Entries of `sweep.json`, by the width of the network."""
-    (path,) = folder.glob("train/multiruns/*/sweep.json")
-    entries = json.loads(path.read_text())["jobs"]
-    return {int(entry["directory"].split("-")[1]): entry for entry in entries}
-
-
-def run_of(folder, width):
-    return RunDirectory(next(folder.glob(f"train/multiruns/*/width-{width}-*")))
-
-
 def is_waiting(folder):
     return any(folder.rglob("waiting"))
 
@@ -75,9 +59,8 @@ def test_killed_and_cancelled_jobs_fail_alone_and_the_same_command_goes_on(tmp_p
     wait_until(lambda: last in queue("RUNNING"))
     ask("scancel", last)
     console = end(process, tmp_path, code=1)
-    found = jobs(tmp_path)
-    statuses = {width: entry["status"] for width, entry in found.items()}
-    assert statuses == {8: "finished", 0: "failed", 12: "failed", 16: "failed"}
+    found = entries(tmp_path)
+    assert statuses(tmp_path) == {8: "finished", 0: "failed", 12: "failed", 16: "failed"}
     assert found[0]["error"] == "model.net: `width` must be positive; got 0. Use 8."
     assert "The process of the job was killed. SLURM says of its job" in found[12]["error"]
     assert f"SLURM says of its job {last}: CANCELLED. Log: " in found[16]["error"]
@@ -86,11 +69,11 @@ def test_killed_and_cancelled_jobs_fail_alone_and_the_same_command_goes_on(tmp_p
     wait_until(lambda: queue("PENDING", "RUNNING"))
     assert len(queue("PENDING", "RUNNING")) == 3  # what was finished is not submitted
     end(process, tmp_path, code=1)
-    statuses = {width: entry["status"] for width, entry in jobs(tmp_path).items()}
-    assert statuses == {8: "skipped", 0: "failed", 12: "finished", 16: "finished"}
-    assert "Continuing after epoch 2 of 3." in run_of(tmp_path, 12).log
-    assert_same_result(run_of(tmp_path, 12), whole)
-    environment = run_of(tmp_path, 16).environment
+    assert statuses(tmp_path) == {8: "skipped", 0: "failed", 12: "finished", 16: "finished"}
+    done = runs(tmp_path)
+    assert "Continuing after epoch 2 of 3." in done[12].log
+    assert_same_result(done[12], whole)
+    environment = done[16].environment
     assert environment["slurm_job"].endswith("_2")
     assert environment["command"].startswith(f"{sys.executable} src/train.py ")
 
@@ -101,10 +84,7 @@ def test_with_accounting_a_killed_job_fails_alone_too(tmp_path):
         typed = ("callbacks.ended.job=width-12", "model.net.width=8,12")
         end(sweep(tmp_path, *typed), tmp_path, code=1)
         wait_until(lambda: "FAILED" in ask("sacct", "--noheader"))
-    assert {width: entry["status"] for width, entry in jobs(tmp_path).items()} == {
-        8: "finished",
-        12: "failed",
-    }
+    assert statuses(tmp_path) == {8: "finished", 12: "failed"}
 
 
 def test_a_requeued_job_and_one_whose_time_is_up_reach_the_same_result(tmp_path, whole):
@@ -134,12 +114,13 @@ def _number(folder):
 
 
 def test_ctrl_c_leaves_jobs_in_the_queue_and_says_how_to_end_them(tmp_path):
-    held = "+hydra.launcher.additional_parameters.hold=true"
+    held = ("+hydra.launcher.additional_parameters.hold=true", "hydra.launcher.array_parallelism=1")
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # shells ignore it behind `&`
-    process = sweep(tmp_path, held, "model.net.width=8,12")
+    process = sweep(tmp_path, *held, "model.net.width=8,12")
     signal.signal(signal.SIGINT, before)
     wait_until(lambda: len(queue("PENDING")) == 2)
     number = queue("PENDING")[0].partition("_")[0]
+    assert "ArrayTaskThrottle=1 " in ask("scontrol", "show", "job", number)  # jobs at once
     process.send_signal(signal.SIGINT)
     console = end(process, tmp_path, code=130)
     assert "stay queued" in console and f"scancel {number}" in console

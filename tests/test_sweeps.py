@@ -1,40 +1,24 @@
-import json
 from importlib.util import find_spec
 
 import pytest
 
-from tests.conftest import TINY, RunDirectory, assert_same_result, in_a_process
-from tests.helpers.processes import end, start
+from tests.conftest import assert_same_result, in_a_process
+from tests.helpers.processes import TRAINING, end, runs, start, statuses
 
 # Of its three jobs the second fails; the third is ended in its third epoch, unless it is spared.
-SWEEP = (
-    *("-m", *TINY, "logger=csv", "callbacks=ended", "callbacks.ended.job=width-12"),
-    *("trainer.max_epochs=3", "model.net.width=8,0,12"),
-)
-STATUSES = {"width-8": "finished", "width-0": "failed", "width-12": "finished"}
+SWEEP = ("-m", *TRAINING, "callbacks.ended.job=width-12", "model.net.width=8,0,12")
+STATUSES = {8: "finished", 0: "failed", 12: "finished"}
 
 pytestmark = pytest.mark.slow
 
 
-def jobs(folder):
-    """The jobs' run directories, by their names without the hash."""
-    paths = (path.parent for path in folder.glob("train/multiruns/*/*/summary.json"))
-    return {path.name.rpartition("-")[0]: RunDirectory(path) for path in paths}
-
-
-def assert_statuses(folder, expected):
-    (path,) = folder.glob("train/multiruns/*/sweep.json")
-    entries = json.loads(path.read_text())["jobs"]
-    assert {e["directory"].rpartition("-")[0]: e["status"] for e in entries} == expected
-
-
 def assert_same_results(folder, other):
-    expected = jobs(other)
-    for name, run in jobs(folder).items():
-        if name == "width-0":
-            assert run.summary["error"] == expected[name].summary["error"]
+    expected = runs(other)
+    for width, run in runs(folder).items():
+        if width == 0:
+            assert run.summary["error"] == expected[width].summary["error"]
         else:
-            assert_same_result(run, expected[name])
+            assert_same_result(run, expected[width])
 
 
 @pytest.fixture(scope="module")
@@ -45,21 +29,21 @@ def left_alone(tmp_path_factory):
     failed = "This job failed: model.net: `width` must be positive; got 0. Use 8."
     for words in ("2 finished, 0 skipped, 1 failed", "1 of 3 jobs of the sweep are not", failed):
         assert words in console
-    assert "Traceback" in jobs(folder)["width-0"].log
-    assert_statuses(folder, STATUSES)
+    assert "Traceback" in runs(folder)[0].log
+    assert statuses(folder) == STATUSES
     return folder
 
 
 def test_a_killed_sweep_goes_on_to_the_same_results(left_alone, tmp_path):
     end(start("train", tmp_path, *SWEEP), tmp_path, code=-9)
-    found = jobs(tmp_path)
-    assert found.keys() == {"width-8", "width-0"}
-    written = (found["width-8"] / "summary.json").stat().st_mtime_ns
+    found = runs(tmp_path)
+    assert found.keys() == {8, 0}
+    written = (found[8] / "summary.json").stat().st_mtime_ns
     console = end(start("train", tmp_path, *SWEEP, SPARED="1"), tmp_path, code=1)
     assert "Continuing after epoch 2 of 3." in console
     assert "1 finished, 1 skipped, 1 failed" in console
-    assert (found["width-8"] / "summary.json").stat().st_mtime_ns == written
-    assert_statuses(tmp_path, {**STATUSES, "width-8": "skipped"})
+    assert (found[8] / "summary.json").stat().st_mtime_ns == written
+    assert statuses(tmp_path) == {**STATUSES, 8: "skipped"}
     assert_same_results(tmp_path, left_alone)
 
 
@@ -67,14 +51,14 @@ def test_a_killed_sweep_goes_on_to_the_same_results(left_alone, tmp_path):
 def test_a_killed_job_is_a_failed_one_and_the_same_command_goes_on(left_alone, tmp_path, launcher):
     typed = (*SWEEP, "model.net.width=12,8", f"launcher={launcher}")
     console = end(start("train", tmp_path, *typed), tmp_path, code=1)
-    assert_statuses(tmp_path, {"width-12": "failed", "width-8": "finished"})
+    assert statuses(tmp_path) == {12: "failed", 8: "finished"}
     assert "1 of 2 jobs of the sweep are not finished:\n  job 0, " in console
     assert ": failed: The process of the job was killed.\n" in console
     assert "Traceback" not in console
     console = end(start("train", tmp_path, *typed, SPARED="1"), tmp_path)
     assert "Skipped: finished already, 1 of 2 jobs." in console
-    assert "Continuing after epoch 2 of 3." in jobs(tmp_path)["width-12"].log
-    assert_statuses(tmp_path, {"width-12": "finished", "width-8": "skipped"})
+    assert "Continuing after epoch 2 of 3." in runs(tmp_path)[12].log
+    assert statuses(tmp_path) == {12: "finished", 8: "skipped"}
     assert_same_results(tmp_path, left_alone)
 
 
@@ -94,7 +78,7 @@ def test_other_launchers_give_the_same_numbers(left_alone, tmp_path, launcher, w
     else:  # workers that end only with an interpreter of their own
         done = in_a_process("train", *typed, f"paths.log_dir={tmp_path}", SPARED="1")
         assert done.returncode == 1 and "1 of 2 jobs of the sweep are not" in done.stderr
-    assert_statuses(tmp_path, {f"width-{width}": STATUSES[f"width-{width}"] for width in widths})
+    assert statuses(tmp_path) == {width: STATUSES[width] for width in widths}
     assert_same_results(tmp_path, left_alone)
-    log = jobs(tmp_path)["width-12"].log
+    log = runs(tmp_path)[12].log
     assert ("Continuing after epoch 2 of 3." in log) == requeued

@@ -61,10 +61,8 @@ def run_job(config: DictConfig, train: Train) -> float | None:
             job.record("interrupted")
             raise
         except Exception as raised:  # noqa: BLE001 -- `reported_errors` has logged it
-            status, error = (
-                "failed",
-                str(user_error(raised) or f"{type(raised).__name__}: {raised}"),
-            )
+            status = "failed"
+            error = str(user_error(raised) or f"{type(raised).__name__}: {raised}")
             summary = job.summary()
             if summary.get("status") != "finished":  # a run that had not begun wrote none
                 summary |= {"status": "failed", "error": error}

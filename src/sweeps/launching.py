@@ -28,9 +28,13 @@ def run_jobs(launcher: Launcher, jobs: Sequence[Job], at_once: int) -> list[JobR
     The launchers of joblib and submitit end the whole sweep when one job's process is killed. So
     they get one job at a time here, from `at_once` threads that wait for them.
     """
+
+    def alone(job: Job) -> JobReturn:
+        return _launch(launcher, [job])[0]
+
     kind = type(launcher).__name__
     if kind == "BasicLauncher":
-        return [_run(job, lambda job: _launch(launcher, [job])[0]) for job in jobs]
+        return [_run(job, alone) for job in jobs]
     if kind == "JoblibLauncher":
         idle: list[Executor] = []
         try:
@@ -39,7 +43,7 @@ def run_jobs(launcher: Launcher, jobs: Sequence[Job], at_once: int) -> list[JobR
             for pool in idle:
                 pool.shutdown()
     if kind == "LocalLauncher":
-        return _in_threads(jobs, at_once, lambda job: _launch(launcher, [job])[0])
+        return _in_threads(jobs, at_once, alone)
     if kind in SUBMIT:
         results = SUBMIT[kind](launcher, [list(job.overrides) for job in jobs], jobs[0].number)
         return [
