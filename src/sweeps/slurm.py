@@ -99,7 +99,7 @@ def slurm_problems(launcher: DictConfig) -> list[str]:
     asked = OmegaConf.to_container(launcher, resolve=True)
     try:
         answer = subprocess.run(SINFO, capture_output=True, text=True, timeout=60)
-        error = answer.stderr.strip() if answer.returncode else ""
+        error = answer.stderr.strip().rpartition("\n")[2] if answer.returncode else ""
     except (OSError, subprocess.TimeoutExpired) as failure:
         error = str(failure)
     if error:

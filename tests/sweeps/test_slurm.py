@@ -57,7 +57,7 @@ def test_a_cluster_that_does_not_answer_is_told(monkeypatch):
     asked = OmegaConf.create(CPU)
     monkeypatch.setattr(slurm, "SINFO", ("sinfo-is-not-here",))
     assert "must be used where SLURM answers" in slurm_problems(asked)[0]
-    monkeypatch.setattr(slurm, "SINFO", ("sh", "-c", "echo no controller >&2; exit 1"))
+    monkeypatch.setattr(slurm, "SINFO", ("sh", "-c", "printf 'error\nno controller\n' >&2; exit 1"))
     assert "`sinfo` gave: no controller. " in slurm_problems(asked)[0]
     monkeypatch.setattr(slurm, "SINFO", ("true",))
     assert "must have a partition" in slurm_problems(asked)[0]
