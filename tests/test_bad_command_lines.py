@@ -46,6 +46,7 @@ BAD = [
     ("export", "ckpt_path={pt} format=pt2", "is not the checkpoint's; got "),
     ("export", "ckpt_path={best} format=onnx", "needs the packages onnxscript, which are not inst"),
     ("generate", "data=smoke_level data.level=10", "got 10"),
+    ("generate", "data=smoke_level data.level=null", "got None"),
     ("generate", "data=rotmnist", "`data` must be a set of smoke plumes, which can be generated"),
     ("search", "search.direction=up", "`search.direction` must be max or min; got 'up'"),
     ("search", KEY, "search.space, lr: the key must be that of a value"),

@@ -127,7 +127,7 @@ class SmokeDataModule(InMemoryDataModule):
         super().__init__(batch_size, num_workers, seed)
         self.settings = SmokeSettings(
             name=name,
-            plumes=tuple(plumes if level is None else plumes(level)),
+            plumes=tuple(plumes(level) if callable(plumes) else plumes),
             resolution=resolution,
             num_steps=num_steps,
             skip_frames=skip_frames,
