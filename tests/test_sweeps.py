@@ -4,6 +4,7 @@ import pytest
 
 from tests.conftest import assert_same_result, in_a_process
 from tests.helpers.processes import TRAINING, end, runs, start, statuses
+from tests.helpers.wandb_files import read_parts
 
 # Of its three jobs the second fails; the third is ended in its third epoch, unless it is spared.
 SWEEP = ("-m", *TRAINING, "callbacks.ended.job=width-12", "model.net.width=8,0,12")
@@ -62,23 +63,28 @@ def test_a_killed_job_is_a_failed_one_and_the_same_command_goes_on(left_alone, t
     assert_same_results(tmp_path, left_alone)
 
 
-@pytest.mark.parametrize(
-    ("launcher", "widths"), [("joblib", [0, 12]), ("submitit_local", [12]), ("ray", [0, 12])]
-)
-def test_other_launchers_give_the_same_numbers(left_alone, tmp_path, launcher, widths):
-    """Under submitit the job is requeued: signalled when its time is up, and started again."""
+@pytest.mark.parametrize("launcher", ["joblib", "ray"])
+def test_other_launchers_give_the_same_numbers(left_alone, tmp_path, launcher):
     if find_spec("hydra_plugins.hydra_ray_launcher") is None and launcher == "ray":
         pytest.skip("pip install hydra-ray-launcher: too big for `dev`")
-    requeued = launcher == "submitit_local"
-    typed = [f"model.net.width=choice({','.join(map(str, widths))})", f"launcher={launcher}"]
-    typed = [*SWEEP, *typed, *(["callbacks.ended.how=preempt"] if requeued else [])]
+    typed = [*SWEEP, "model.net.width=choice(0,12)", f"launcher={launcher}"]
     typed += ["data.num_workers=1"] if launcher == "joblib" else []
-    if requeued:
-        end(start("train", tmp_path, *typed), tmp_path)
-    else:  # workers that end only with an interpreter of their own
-        done = in_a_process("train", *typed, f"paths.log_dir={tmp_path}", SPARED="1")
-        assert done.returncode == 1 and "1 of 2 jobs of the sweep are not" in done.stderr
-    assert statuses(tmp_path) == {width: STATUSES[width] for width in widths}
+    # Workers that end only with an interpreter of their own:
+    done = in_a_process("train", *typed, f"paths.log_dir={tmp_path}", SPARED="1")
+    assert done.returncode == 1 and "1 of 2 jobs of the sweep are not" in done.stderr
+    assert statuses(tmp_path) == {width: STATUSES[width] for width in (0, 12)}
     assert_same_results(tmp_path, left_alone)
-    log = runs(tmp_path)[12].log
-    assert ("Continuing after epoch 2 of 3." in log) == requeued
+
+
+def test_a_requeued_job_gives_the_same_numbers_and_is_one_run_on_wandb(left_alone, tmp_path):
+    """Under submitit, which signals the job when its time is up, and starts it again."""
+    typed = (*SWEEP, "model.net.width=choice(12)", "launcher=submitit_local", "logger=wandb")
+    preempted = "callbacks.ended.how=preempt"
+    end(start("train", tmp_path, *typed, preempted, WANDB_MODE="offline"), tmp_path)
+    assert statuses(tmp_path) == {12: "finished"}
+    assert_same_results(tmp_path, left_alone)
+    run = runs(tmp_path)[12]
+    assert "Continuing after epoch 2 of 3." in run.log
+    parts = read_parts(run.path)
+    assert len(parts) == 2 and len({part.run.run_id for part in parts}) == 1
+    assert {part.run.run_group for part in parts} == {run.path.parent.name}
