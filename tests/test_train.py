@@ -93,12 +93,12 @@ def test_a_run_that_ends_early_resumes_to_the_same_result(
 ):
     long = (f"model={model}", "trainer.max_epochs=4", "callbacks=ended")
     long += (f"callbacks.ended.hook={hook}", f"callbacks.ended.how={how}")
-    with pytest.raises(SystemExit):
+    with pytest.raises(SystemExit) as ended:
         train(*long)
     (cut,) = (RunDirectory(path.parent) for path in tmp_path.glob("train/runs/*/config.yaml"))
     config, reached = cut.config, (cut.summary["status"], cut.summary.get("error"))
     expected = {"raise": ("failed", "RuntimeError: no more"), "interrupt": ("interrupted", None)}
-    assert reached == expected[how]
+    assert (*reached, ended.value.code) == (*expected[how], {"raise": 1, "interrupt": 130}[how])
     monkeypatch.setenv("SPARED", "1")
     whole = first_run if model == "tiny" else train(*long)
     assert_same_result(train(*long, f"resume={cut.path}"), whole)

@@ -188,10 +188,12 @@ def open_run(composed: DictConfig, prepare: Callable[[DictConfig], Run]) -> Iter
             message = user_error(error, run.config)
             run.summary["error"] = str(message or f"{type(error).__name__}: {error}")
             raise
-        except KeyboardInterrupt:
-            raise SystemExit(INTERRUPTED) from None
         except SIGTERMException:
             raise SystemExit(SIGTERM_STATUS) from None  # Lightning would exit with 0
+        except (KeyboardInterrupt, SystemExit) as end:
+            if KeyboardInterrupt in (type(end), type(end.__context__)):  # Lightning exits with 1
+                raise SystemExit(INTERRUPTED) from None
+            raise
         finally:
             if status == "interrupted":
                 going_on = f"Continue with: {shell_command('train', resume=run.directory)}"
