@@ -2,18 +2,15 @@
 
 import os
 import sys
-from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from src.runs.resolvers import register_resolvers
+from src.runs.resolvers import ROOT, register_resolvers
 from src.sweeps.checks import sweep_problems
 from src.sweeps.names import register_sweep_resolvers
 from src.sweeps.records import write_report
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 class SweepReport(Callback):
