@@ -135,9 +135,14 @@ def submit(launcher: Launcher, batch: Sequence[Sequence[str]], first: int) -> li
         return list(launcher.launch(batch, first))
     except FailedJobError as error:
         words = " ".join(str(error).split())
+        fix = (
+            "Change what hydra.launcher asks for; `sinfo` and `sacctmgr show assoc` list what you "
+            "may use."
+        )
+        if "job array specification" in words:
+            fix = "Use hydra.sweeper.max_batch_size=1000, which submits larger sweeps in parts."
         raise UserError(
-            f"SLURM must accept the jobs of the sweep; `sbatch` gave: {words}. Change what "
-            "hydra.launcher asks for; `sinfo` and `sacctmgr show assoc` list what you may use."
+            f"SLURM must accept the jobs of the sweep; `sbatch` gave: {words}. {fix}"
         ) from error
 
 

@@ -106,7 +106,11 @@ def test_a_job_that_slurm_ended_is_an_error_and_waited_for_once(tmp_path, monkey
     states = [str(error).partition(": ")[2].partition(". Log: ")[0] for error in lost]
     assert states == ["OUT_OF_MEMORY", "CANCELLED", slurm.GONE]
     assert asked == [list(slurm.SQUEUE)] * 2
-    refused = utils.FailedJobError("sbatch: error: Invalid account")
-    with pytest.raises(UserError, match=r"SLURM must accept .* Invalid account. Change"):
-        submit(Launcher(tmp_path, refused), [[]], 0)
+    for words, fix in (
+        ("Invalid account", "Change what hydra.launcher asks for"),
+        ("Invalid job array specification", "Use hydra.sweeper.max_batch_size=1000"),
+    ):
+        refused = utils.FailedJobError(f"sbatch: error: {words}")
+        with pytest.raises(UserError, match=rf"SLURM must accept .* {words}\. {fix}"):
+            submit(Launcher(tmp_path, refused), [[]], 0)
     slurm._watch_the_queue.cache_clear()
