@@ -14,12 +14,16 @@ from src.models.components.gcnn.groups import Group
 
 
 class Kernel(NamedTuple):
-    """A kernel [O', I', k, k], how its output and its input channels transform, and the group."""
+    """A kernel [O', I', k, k], how its output and its input channels transform, and the group.
+
+    ``in_parts``: channels of each of several maps that the input holds; none: one map.
+    """
 
     weight: Tensor
     output: str
     input: str
     group: Group
+    in_parts: tuple[int, ...] = ()
 
 
 def projection_penalty(
@@ -31,9 +35,9 @@ def projection_penalty(
               (P W)(x) = \mathrm{mean}_g\, \rho_\text{out}(g)\, W(g^{-1} x)\, \rho_\text{in}(g)^{-1}
 
     Layers on a group have fields of their own. Channels of an ordinary network are read as (o, g),
-    the numbers of one field next to one another; those that are left over, fewer than |G|, as
-    scalars. Its first layer takes inputs, its last gives outputs; the scales and shifts of its
-    norms count as biases.
+    the numbers of one field next to one another; those that are left over in a map, fewer than
+    |G|, as scalars. Its first layer takes inputs, its last gives outputs; the scales and shifts of
+    its norms count as biases.
 
     Args:
         network: any network of convolutions.
@@ -69,9 +73,10 @@ def projected(kernel: Kernel) -> Tensor:
 
 def turned(kernel: Kernel, g: int) -> Tensor:
     """rho_out(g) W(g^-1 x) rho_in(g)^-1: what takes g x to g (W x); of an equivariant kernel W."""
-    weight, output, input, group = kernel
-    weight = transform_image(weight, group, g)
-    return _act(_act(weight, 0, output, group, g), 1, input, group, g)
+    weight, output, input, group, in_parts = kernel
+    weight = _act(transform_image(weight, group, g), 0, output, group, g)
+    parts = weight.split(in_parts or weight.shape[1], 1)
+    return torch.cat([_act(part, 1, input, group, g) for part in parts], 1)
 
 
 def kernels_of(
@@ -91,7 +96,8 @@ def kernels_of(
     for place, layer in enumerate(plain):
         output = last if place == len(plain) - 1 else "regular"
         weight = layer.weight if layer.weight.dim() == 4 else layer.weight[..., None, None]
-        yield Kernel(weight, output, input_kind if place == 0 else "regular", group)
+        fields = input_kind if place == 0 else "regular"
+        yield Kernel(weight, output, fields, group, getattr(layer, "in_parts", ()))
         if layer.bias is not None:
             yield Kernel(layer.bias[:, None, None, None], output, "scalar", group)
     for norm in network.modules():

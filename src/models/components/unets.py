@@ -25,6 +25,8 @@ class UShape:
     takes the features that were left there beside it. Both are exactly equivariant to quarter
     turns and mirror images, at every size of the frames.
 
+    Convolutions of two maps side by side have ``in_parts``, the channels of each.
+
     Args:
         num_levels: levels; the smallest plane has a 2^(num_levels - 1)th of the frames' side.
         hidden_channels: channels at the first level; with ``num_parameters`` they follow from it.
@@ -47,6 +49,10 @@ class UShape:
         super().__init__(hidden_channels=widths, num_layers=len(widths) + 1, **forecaster)
         self.num_levels = num_levels
         self.pool = SpatialPool(2)
+        for place in range(1, len(widths)):
+            if levels[place] < levels[place - 1]:  # what was left, and what comes up
+                conv, above = self.blocks[place][0], self.blocks[place - 1][0].out_channels
+                conv.in_parts = (conv.in_channels - above, above)
 
     def channel_pairs(self, num_inputs: int, widths: list[int]) -> list[tuple[int, int]]:
         """Channels in and out of each block; the first of a level up takes those left there too."""

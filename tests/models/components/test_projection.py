@@ -15,6 +15,7 @@ from src.models.components.projection import (
     projected,
     projection_penalty,
 )
+from src.models.components.unets import UNetForecaster
 from tests.helpers.equivariance import act, assert_equivariant, equivariance_error
 from tests.helpers.layer_cases import FREE, LAYERS, RELAXED, make_layer, randomize
 
@@ -34,12 +35,14 @@ def turned(x: Tensor, group: str, g: int, kind: str) -> Tensor:
 
 def slow_projected(kernel: Kernel) -> Tensor:
     """The mean over the group of rho_out(g) W(g^-1 x) rho_in(g)^-1, one after the other."""
-    weight, output, input, group = kernel
+    weight, output, input, group, in_parts = kernel
     total = torch.zeros_like(weight)
     for g in range(group.order):
         outputs = turned(weight.transpose(0, 1), group.name, g, output).transpose(0, 1)
         pixels = outputs.permute(0, 2, 3, 1).flatten(0, 2)[..., None, None]
-        inputs = turned(pixels, group.name, g, input).view(*outputs.permute(0, 2, 3, 1).shape)
+        parts = pixels.split(in_parts or pixels.shape[1], 1)
+        inputs = torch.cat([turned(part, group.name, g, input) for part in parts], 1)
+        inputs = inputs.view(*outputs.permute(0, 2, 3, 1).shape)
         total = total + inputs.permute(0, 3, 1, 2) / group.order
     return total
 
@@ -82,6 +85,7 @@ PLAIN = {
     "classifier": (CNN, {"num_classes": 3, "norm": "batch"}, ("scalar", "invariant"), 1),
     "of vectors": (CNN, {"num_classes": 3, "in_channels": 4}, ("vector", "invariant"), 4),
     "forecaster": (CNNForecaster, {"num_inputs": 2, "num_layers": 3}, ("vector", "vector"), 4),
+    "u-net": (UNetForecaster, {"num_inputs": 2, "num_levels": 2}, ("vector", "vector"), 4),
     "normed": (CNNForecaster, {"num_inputs": 2, "norm": "group"}, ("vector", "vector"), 4),
 }
 
