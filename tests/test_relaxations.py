@@ -51,7 +51,8 @@ REFUSED = [
     ("free_kernel", "rtrans_smoke", "got model.net.free_kernel=zero with RelaxedTranslationFor"),
     ("group_biases", "cnn", "got model.net.group_biases=True with CNN. Use model=rgcnn, rgcnn_sm"),
     ("dual_ascent", "gcnn", "got GCNN without any. Use a relaxed network, such as model=rgcnn"),
-    ("l2", "unet_smoke", "must be another than l2 without relaxed layers; got 'l2, with UNetFor"),
+    ("l1", "cnn", "for a network without relaxed layers; got 'l1, with CNN'. Use model.penalty=o"),
+    ("l2", "unet_smoke", "for a network without relaxed layers; got 'l2, with UNetFor"),
     ("projection", "rtrans_smoke", "must be l1, l2 or output for a network without convolutions"),
 ]
 ROWS = [pytest.param(*row, marks=[pytest.mark.slow] if n else []) for n, row in enumerate(REFUSED)]

@@ -81,7 +81,7 @@ def test_an_agent_of_wandb_starts_a_run_that_the_sweep_knows(tmp_path, monkeypat
         for name, value in settings.items():
             monkeypatch.setenv(f"WANDB_{name}", value)
         shown = wandb("sweep", str(tmp_path / "sweep.yaml"))
-        server.trials = [{"model.alpha": 1e-6, "seed": 2}]
+        server.trials = [{"model.optimizer.lr": 1e-6, "seed": 2}]
         wandb("agent", "--count", "1", "me/relaxed-symmetry/sweep123")
     assert "wandb agent me/relaxed-symmetry/sweep123" in shown
     [sent] = server.sweeps
@@ -89,7 +89,7 @@ def test_an_agent_of_wandb_starts_a_run_that_the_sweep_knows(tmp_path, monkeypat
     assert (sent["entityName"], sent["projectName"]) == ("me", "relaxed-symmetry")
     [directory] = (tmp_path / "logs" / "train" / "runs").iterdir()
     config = read(directory / "config.yaml")
-    assert (config["model"]["alpha"], config["seed"]) == (1e-6, 2)
+    assert (config["model"]["optimizer"]["lr"], config["seed"]) == (1e-6, 2)
     expected = {"name": "agentrun", "sweep": "sweep123", "project": "relaxed-symmetry"}
     assert server.buckets[0].items() >= (expected | {"entity": "me"}).items()
     assert any("val/acc" in row for row in server.history("agentrun"))

@@ -13,23 +13,33 @@ from src.models.components.gcnn.relaxation import relaxation_penalty, relaxed_la
 from src.models.components.projection import check_projection, projection_penalty
 
 PENALTIES = ("l1", "l2", "projection", "output")
+FALLBACK_GROUP = "c4"  # of networks without a group
 
 
-def chosen_group(net: nn.Module, penalty: str, group: str | None) -> Group | None:
-    """The group that a penalty needs: the one of that name, or else the network's own.
+def chosen_group(
+    net: nn.Module, penalty: str, group: str | None, counts: bool = True
+) -> Group | None:
+    """The group that a penalty needs: the one of that name, the network's own, or else C4.
+
+    Args:
+        net, penalty, group: see `RelaxedModule`.
+        counts: whether the penalty is ever weighted by more than 0.
 
     Raises:
         ValueError: for an unknown penalty or group, and where the penalty does not apply.
     """
     check_choice("penalty", penalty, PENALTIES)
-    if penalty == "l2" and not relaxed_layers(net):
-        rule, got = "another than l2 without relaxed layers", f"l2, with {type(net).__name__}"
-        raise ValueError(wrong("penalty", rule, got, "model.penalty=projection or output"))
     if penalty in ("l1", "l2"):
+        if counts and not relaxed_layers(net):
+            rule = "projection or output for a network without relaxed layers"
+            got, fix = f"{penalty}, with {type(net).__name__}", "model.penalty=output"
+            raise ValueError(wrong("penalty", rule, got, f"{fix}, or model.alpha=0"))
         return None
-    found = group_of(net) if group is None else make_group(group)
-    if found is None or found.order == 1:
-        rule = "the name of a group of two elements or more, where the network has none"
+    own = group_of(net)
+    has_own = own is not None and own.order > 1
+    found = make_group(group or (own if has_own else FALLBACK_GROUP))
+    if found.order == 1:
+        rule = "a group of two elements or more"
         raise ValueError(wrong("penalty_group", rule, group, "model.penalty_group=c4"))
     if penalty == "projection":
         check_projection(net, found)

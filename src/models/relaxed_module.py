@@ -55,7 +55,8 @@ class RelaxedModule(LightningModule):
             free, without any cost; or ``"learned"``, or a `DualAscent`.
         penalty: ``"l1"`` (`relaxation_penalty`), ``"l2"`` (`departure_penalty`), ``"projection"``
             (`projection_penalty`) or ``"output"`` (`output_penalty`).
-        penalty_group: name of the group of the last two; None: the network's own.
+        penalty_group: name of the group of the last two; None: the network's own, or else C4.
+            Layers on a group have their own in the projection penalty.
 
     Raises:
         ValueError: for values out of range, and for a choice that does not apply to the network.
@@ -79,7 +80,8 @@ class RelaxedModule(LightningModule):
         self.learns_relaxation = relaxation == LEARNED or isinstance(relaxation, DualAscent)
         for number in () if self.learns_relaxation else _extremes(relaxation):
             check_relaxation(number)
-        self.penalty_group = chosen_group(net, penalty, penalty_group)
+        counts = any(number > 0 for number in _extremes(alpha))
+        self.penalty_group = chosen_group(net, penalty, penalty_group, counts)
         self.net = net
         self.alpha_schedule = alpha if isinstance(alpha, Schedule) else None
         self.alpha = alpha

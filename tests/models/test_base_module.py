@@ -68,7 +68,7 @@ def trained(folder, module, epochs=4, ckpt_path=None, end_at=None, **options):
 
 
 def test_only_the_network_is_in_checkpoints_and_has_no_penalty_without_relaxed_layers():
-    module = BaseModule(nn.Linear(2, 2), SGD, alpha=3.0)
+    module = BaseModule(nn.Linear(2, 2), SGD)
     assert list(module.state_dict()) == ["net.weight", "net.bias"]
     assert module._penalised(torch.tensor(0.25)) == 0.25
 

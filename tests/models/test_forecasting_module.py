@@ -79,7 +79,7 @@ def test_a_training_step_builds_each_kernel_once(teacher_forcing):
 
 def test_what_a_run_logs(tmp_path):
     """Means over all samples of unequal batches, with a network that does not change."""
-    data, module = TinyWindows(), make_module(optimizer=partial(SGD, lr=0.0), alpha=0.5)
+    data, module = TinyWindows(), make_module(optimizer=partial(SGD, lr=0.0))
     data.equivariance_error = 0.25
     options = {"logger": MetricsCSVLogger(tmp_path), "log_every_n_steps": 1}
     trainer = make_trainer(tmp_path, max_epochs=2, **options)

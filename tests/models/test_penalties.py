@@ -111,7 +111,8 @@ def test_the_group_is_the_one_named_or_the_networks_own():
     assert chosen_group(relaxed, "output", None).name == "d4"
     assert chosen_group(plain, "projection", "c4").name == "c4"
     assert chosen_group(plain, "output", "c8").name == "c8"
-    assert chosen_group(plain, "l1", None) is None
+    assert chosen_group(plain, "output", None).name == "c4", "there is none of its own"
+    assert chosen_group(relaxed, "l1", None) is None
     assert weight_penalty(plain, "l1", None, "scalar", "invariant") == 0
 
 
@@ -119,8 +120,8 @@ def test_the_group_is_the_one_named_or_the_networks_own():
     ("make", "penalty", "group", "message"),
     [
         (CNN, "l3", None, "`penalty` must be one of l1, l2, projection, output; got 'l3'"),
-        (GCNN, "l2", None, "another than l2 without relaxed layers; got 'l2, with GCNN'. Use"),
-        (CNN, "output", None, "`penalty_group` must be the name of .*; got None. Use model.pen"),
+        (GCNN, "l2", None, "network without relaxed layers; got 'l2, with GCNN'. Use"),
+        (CNN, "l1", None, "projection or output for .* got 'l1, with CNN'. Use model.penalty"),
         (CNN, "projection", "c1", "of two elements or more.*got 'c1'"),
         (CNN, "projection", "c8", "got 'projection, with c8'"),
         (CNN, "output", "c0", "`group` must be 'cN'"),

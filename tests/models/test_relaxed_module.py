@@ -232,8 +232,8 @@ def test_strict_scores_have_statistics_of_the_strict_network(tmp_path):
         ({"relaxation": TriangleSchedule(peak=2.0)}, "`relaxation`.*got 2.0"),
         ({"relaxation": "learned", "net": TinyNetwork()}, "needs a relaxed layer.*TinyNetwork"),
         ({"relaxation": DualAscent(), "net": TinyNetwork()}, "needs a relaxed layer.*TinyNetwork"),
-        ({"penalty": "l2", "net": TinyNetwork()}, "another than l2 without relaxed layers"),
-        ({"penalty": "output", "net": TinyNetwork()}, "`penalty_group` must be the name"),
+        ({"alpha": 0.1, "penalty": "l2", "net": TinyNetwork()}, "network without relaxed layers"),
+        ({"alpha": LinearSchedule(0.0, 1.0), "net": TinyNetwork()}, "without relaxed layers"),
         (
             {"alpha": TriangleSchedule(peak=-1.0)},
             "`alpha` must be a number of at least 0; got -1.0",
