@@ -25,8 +25,9 @@ class RelaxedWeights(DynamicsCallback):
 
     Names: ``dynamics/relaxed_weight_error``, see `src.measures.relaxed_weight_error`, and
     ``dynamics/departure``, see `src.measures.symmetry.departure`; where they are learned,
-    ``dynamics/theta`` and ``dynamics/multiplier`` (of `DualAscent`). All are means over layers; and
-    all with ``/<layer>``. None for networks without relaxed layers.
+    ``dynamics/theta`` and ``dynamics/multiplier`` (of `DualAscent`). All are means over layers, of
+    absolute values, since thetas of either sign would cancel; and all with ``/<layer>``, signed.
+    None for networks without relaxed layers.
     """
 
     def measure(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, float]:
@@ -40,7 +41,7 @@ class RelaxedWeights(DynamicsCallback):
             if isinstance(ascent := getattr(pl_module, "relaxation", None), DualAscent):
                 measures["multiplier"] = ascent.named_multipliers(network)
         for measure, found in measures.items() if errors else ():
-            values[f"dynamics/{measure}"] = fmean(found.values())
+            values[f"dynamics/{measure}"] = fmean(map(abs, found.values()))
             values |= {f"dynamics/{measure}/{name}": value for name, value in found.items()}
         return values
 

@@ -181,7 +181,7 @@ def load_weights(model: LightningModule, checkpoint: dict[str, Any], path: str |
         network = checkpoint["config"].get("model", {}).get("net", {}).get("_target_", "unknown")
         raise UserError(
             f"A checkpoint must be of the same architecture as the network; {path} (a {network}) "
-            f"differs: {shorten(str(error), 600)} Choose the `model` it was trained with, or a "
-            "checkpoint of this one."
+            f"differs: {shorten(str(error), 600)} Choose the `model` and `relaxation` it "
+            "was trained with, or a checkpoint of this one."
         ) from error
     model.on_load_checkpoint(checkpoint)

@@ -4,6 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from src.callbacks import RelaxedWeights
+from src.models.classification_module import ClassificationModule
+from src.models.components.forecasters import RelaxedGCNNForecaster
 from src.models.components.gcnn import GroupConv, RelaxedGroupConv
 from src.models.components.gcnn.learned import renormalise
 from src.models.components.gcnn.relaxation import relaxed_layers
@@ -85,6 +88,29 @@ def test_every_relaxed_layer_takes_part(name):
     ascent.ascend(layer)
     ascent(layer).backward()
     assert layer.relaxation.grad.item() == pytest.approx(1e-3)
+
+
+def test_means_over_layers_are_of_sizes_which_do_not_cancel():
+    """Thetas and multipliers are of either sign."""
+    net, thetas = network((-0.5, 0.25))
+    module = ClassificationModule(net, torch.optim.SGD, relaxation=DualAscent(RATE))
+    for name, theta in thetas.items():
+        nn.init.constant_(net.get_submodule(name).relaxation, theta)
+    module.relaxation.ascend(net)
+    logged = RelaxedWeights().measure(None, module)
+    assert [logged[f"dynamics/theta/{name}"] for name in thetas] == [-0.5, 0.25]
+    assert logged["dynamics/theta"] == 0.375
+    assert logged["dynamics/multiplier"] == pytest.approx(0.375 * RATE)
+
+
+def test_a_layer_in_which_nothing_is_free_has_no_theta():
+    """The readout's fibres are vectors, which have no group biases."""
+    net = RelaxedGCNNForecaster(num_filter_banks=None, group_biases=True, hidden_channels=2)
+    DualAscent().start(net)
+    assert net.readout.relaxation is None and "readout" not in relaxed_layers(net)
+    assert len(relaxed_layers(net)) == 4
+    with pytest.raises(ValueError, match=r"with something free; got RelaxedGCNNForecaster"):
+        DualAscent().start(RelaxedGCNNForecaster(num_filter_banks=None, hidden_channels=2))
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,11 @@ class Relaxable(nn.Module):
         super().__init__(*args, **options)
         self.relaxation = None
 
+    @property
+    def has_free_part(self) -> bool:
+        """Whether the layer has any of these parameters; otherwise it is a strict one."""
+        return any(getattr(self, name, None) is not None for name in self.shared_axes)
+
     def free_parameters(self) -> list[tuple[nn.Parameter, Tensor]]:
         """Parameters w that hold what is free, each with its strict part, w_bar."""
         named = [(getattr(self, name, None), axes) for name, axes in self.shared_axes.items()]
@@ -125,8 +130,9 @@ def relaxed_by(network: nn.Module, theta: float | None) -> Iterator[nn.Module]:
 
 
 def relaxed_layers(network: nn.Module) -> dict[str, Relaxable]:
-    """Every relaxed layer by its name in the network, in order."""
-    return {n: layer for n, layer in network.named_modules() if isinstance(layer, Relaxable)}
+    """Every relaxed layer in which something is free, by its name in the network, in order."""
+    named = network.named_modules()
+    return {n: m for n, m in named if isinstance(m, Relaxable) and m.has_free_part}
 
 
 def relaxations(network: nn.Module) -> dict[str, float]:
@@ -164,8 +170,8 @@ def check_relaxable(network: nn.Module) -> None:
     if not relaxed_layers(network):
         raise ValueError(
             "a relaxation needs a relaxed layer (`RelaxedGroupConv`, `RelaxedTranslationConv`, "
-            f"...); got {type(network).__name__} without any. Use a relaxed network, such as "
-            "model=rgcnn, or model.relaxation=null."
+            f"...) with something free; got {type(network).__name__} without any. Use a relaxed "
+            "network, such as model=rgcnn, or model.relaxation=null."
         )
 
 
