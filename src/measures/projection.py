@@ -57,7 +57,6 @@ def projection(
     changes = {
         name: {"before": old, "after": after[name], "difference": after[name] - old}
         for name, old in before.items()
-        if name in after  # a network is tested as a strict one too, unless it is one
     }
     return Projection(changes, gradients)
 

@@ -40,9 +40,9 @@ class RelaxedModule(LightningModule):
     what else would grow beside it. `DualAscent` adds its multipliers.
 
     Networks with a `TriangleSchedule` of theta are validated at theta = 0 and stored so. Others are
-    stored with the theta they have. Where that is not 0 they are tested twice: ``test/<score>`` as
-    trained, ``test/strict/<score>`` at theta = 0, with statistics of batch norm estimated anew on
-    training samples, if the data module has ``sample_training``.
+    stored with the theta they have. Relaxed layers are tested twice: ``test/<score>`` as trained,
+    ``test/strict/<score>`` at theta = 0, with statistics of batch norm estimated anew on training
+    samples, if the data module has ``sample_training``; the same scores where theta is 0.
 
     Logged per epoch: ``train/penalty``, the penalty without alpha, of the weights that the epoch
     ended with; of outputs the mean over the epoch. ``train/alpha`` and ``train/relaxation``, the
@@ -154,9 +154,9 @@ class RelaxedModule(LightningModule):
             restore_relaxations(self.net, self._thetas)
 
     def on_test_start(self) -> None:
-        """See whether the network is to be tested as a strict one too, and prepare it."""
+        """Prepare the network, if it has relaxed layers, to be tested as a strict one too."""
         thetas = [layer.relaxation for layer in relaxed_layers(self.net).values()]
-        self._strict_statistics = None
+        self._strict_statistics = {} if thetas else None
         if any(theta is None or theta != 0 for theta in thetas):
             self._strict_statistics = self._statistics_when_strict()
 
@@ -209,7 +209,7 @@ class RelaxedModule(LightningModule):
         return weight_penalty(self.net, self.penalty, self.penalty_group, *kinds)
 
     def _tested(self) -> Iterator[str]:
-        """Starts of the names of test scores: as trained, then, if need be, while made strict."""
+        """Starts of the names of test scores: as trained, then, if relaxed, while made strict."""
         yield "test"
         if self._strict_statistics is not None:
             with relaxed_by(self.net, 0.0), given_statistics(self, self._strict_statistics):

@@ -65,7 +65,7 @@ class Measured:
     def score(self) -> dict[str, float]:
         metrics = tested_metrics(self.trainer, self.module, self.datamodule)
         self.module.to(self.device)
-        return metrics
+        return {n: v for n, v in metrics.items() if not n.startswith("test/strict/")}
 
     def path(self, stored: Stored, batches: list[Any]) -> list[PathPoint]:
         """The states that the run kept along training, up to this one, which is loaded last."""

@@ -32,8 +32,8 @@ def renormalise(network: nn.Module) -> None:
 
     with the norms of kernel and bias, of translation layers of the maps. The network stays the
     same function. Without this, w - w_bar can grow while theta shrinks, so that a theta near 0
-    says nothing; with it a layer's relative departure is at most |theta|. For layers whose theta
-    is learned.
+    says nothing; with it what departs is at most |theta| times what is strict, in these norms.
+    For layers whose theta is learned.
     """
     for layer in relaxed_layers(network).values():
         theta = layer.relaxation.clone()
