@@ -1,5 +1,7 @@
 """Learned strengths of relaxation, pulled to zero by multipliers: dual ascent."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -29,7 +31,7 @@ class DualAscent(nn.Module):
     neither weights nor theta is left out of the loss.
 
     Args:
-        rate: eta, the multipliers' learning rate.
+        rate: eta, the multipliers' learning rate; at most rho, else they step over where they rest.
         elastic: rho, the price of a bound, above 0; None: theta = 0 is asked for.
         damping: c, as in an augmented Lagrangian; 0 as published.
 
@@ -46,11 +48,12 @@ class DualAscent(nn.Module):
         self, rate: float = 1e-3, elastic: float | None = None, damping: float = 0.0
     ) -> None:
         super().__init__()
-        check_number("rate", rate, 0, fix="model.relaxation.rate=1e-3")
         check_number("damping", damping, 0, fix="model.relaxation.damping=0.1, or 0.0")
         if elastic is not None:
             fix = "model.relaxation.elastic=1.0, or null for theta = 0"
             check_number("elastic", elastic, 1e-12, fix=fix)
+        most = math.inf if elastic is None else elastic
+        check_number("rate", rate, 0, most, fix="model.relaxation.rate=1e-3, at most `elastic`")
         self.rate, self.elastic, self.damping = rate, elastic, damping
 
     def start(self, network: nn.Module) -> None:

@@ -121,6 +121,7 @@ def test_a_layer_in_which_nothing_is_free_has_no_theta():
             {"elastic": 0.0},
             "`elastic` must be .*got 0.0. Use model.relaxation.elastic=1.0, or null",
         ),
+        ({"rate": 0.3, "elastic": 0.2}, "`rate` must be a number from 0 to 0.2; got 0.3. Use mod"),
         ({}, "needs a relaxed layer .*got GroupConv without any"),
     ],
 )
