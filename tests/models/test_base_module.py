@@ -175,7 +175,7 @@ def test_the_annealed_experiment_keeps_a_strict_network():
     folder = Path(__file__).resolve().parents[2] / "configs" / "experiment"
     config = yaml.safe_load((folder / "rgcnn_rotmnist_annealed.yaml").read_text())
     chosen = yaml.safe_load((folder.parent / "relaxation" / "annealed.yaml").read_text())
-    schedule, epochs = instantiate(chosen["relaxation"]), config["trainer"]["max_epochs"]
+    schedule, epochs = instantiate(chosen["model"]["relaxation"]), config["trainer"]["max_epochs"]
     first = config["callbacks"]["checkpoint"]["first_epoch"]
     assert schedule(0.3) == 1
     assert schedule((first + 1) / epochs) == 0 < schedule(first / epochs)
