@@ -36,8 +36,7 @@ def chosen_group(
             raise ValueError(wrong("penalty", rule, got, f"{fix}, or model.alpha=0"))
         return None
     own = group_of(net)
-    has_own = own is not None and own.order > 1
-    found = make_group(group or (own if has_own else FALLBACK_GROUP))
+    found = make_group(group or (own if own and own.order > 1 else FALLBACK_GROUP))
     if found.order == 1:
         rule = "a group of two elements or more"
         raise ValueError(wrong("penalty_group", rule, group, "model.penalty_group=c4"))

@@ -102,13 +102,10 @@ class Forecaster(nn.Module):
         self.blocks = self.joined(blocks)
         self.readout = make_conv(widths[-1], 1, LAST)
         if self.guess.residual != "none":
+            linear = ("weight", "free_kernel", "bias")  # what the readout is linear in
             with torch.no_grad():
                 for name, parameter in self.readout.named_parameters():
-                    if name.rpartition(".")[2] in (
-                        "weight",
-                        "free_kernel",
-                        "bias",
-                    ):  # linear in them
+                    if name.rpartition(".")[2] in linear:
                         parameter.mul_(0.1)
 
     def forward(self, x: Tensor) -> Tensor:

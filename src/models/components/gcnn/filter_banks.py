@@ -142,9 +142,8 @@ class RelaxedLayer(Relaxable):
         return error
 
     def kernel_parameters(self) -> tuple[Tensor, ...]:
-        theta = self._parameters.get("relaxation")  # where it is learned
-        all_of_them = self.weight, self.relaxed_weights, self.kernel_biases, self.free_kernel, theta
-        return tuple(p for p in all_of_them if p is not None)
+        free = self.relaxed_weights, self.kernel_biases, self.free_kernel
+        return *super().kernel_parameters(), *(p for p in free if p is not None)
 
     def extra_repr(self) -> str:
         banks = None if self.relaxed_weights is None else self.num_filter_banks
