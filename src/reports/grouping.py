@@ -37,8 +37,9 @@ class Group:
         network: class of the network.
         config: flat config, without the seed and circumstances.
         named: values of the keys that the label is made of.
-        choices: values of the keys that were chosen one by one: those that differ, less those
-            that follow others, such as the preset of a network.
+        choices: values of the keys that were chosen one by one: those that rows are to be named
+            after, or else those that differ, less those that follow others, such as the preset of a
+            network.
         runs: all runs, finished or not, in the order in which they were started.
     """
 
@@ -92,7 +93,7 @@ def group_runs(runs: Sequence[StoredRun], keys: Sequence[str] | None = None) -> 
     leading = sorted(different, key=lambda key: (key != NETWORK, key not in typed))
     own = _independent(texts, leading, typed)
     chosen = [k for k in own if k in (NETWORK, *typed) or not _follows(texts, k, NETWORK)]
-    named = list(keys or _named(texts, own))
+    named, chosen = (keys, keys) if keys else (_named(texts, own), chosen)
 
     members: dict[tuple[str, ...], list[int]] = defaultdict(list)
     for place, row in enumerate(texts.itertuples(index=False, name=None)):

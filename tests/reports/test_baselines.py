@@ -40,7 +40,12 @@ def test_rows_have_the_scores_of_the_forecasts_themselves(prefix):
 def test_runs_of_one_data_share_the_rows_and_others_have_their_own():
     """Also where the errors differ though no key of a label says so."""
     shorter = [stored_run("C", 0, forecast_scores(steps=7), data__level=0)]
-    for extra, levels in (([], ["0", "4"]), (shorter, ["0", "4", "0 (2)"])):
+    strict = [
+        stored_run(
+            "C", 0, forecast_scores() | forecast_scores(prefix="test/strict/"), data__level=0
+        )
+    ]
+    for extra, levels in (([], ["0", "4"]), (strict, ["0", "4"]), (shorter, ["0", "4", "0 (2)"])):
         rows = baseline_rows(group_runs([*runs(), *extra]))
         names = ("last frame repeated", "linear extrapolation")
         assert [row.label for row in rows] == [f"{n}, level={v}" for n in names for v in levels]

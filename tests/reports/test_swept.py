@@ -95,6 +95,10 @@ def test_pairs_differ_in_one_choice():
     typed = [stored_run("A", model__lr=1, overrides=("model.lr=1",)), stored_run("B", model__lr=2)]
     for runs in (confounded[:1], typed):
         assert not list(pairs(group_runs(runs), None))
+    named = group_runs(typed, ["model.net._target_"])
+    assert (
+        len(list(pairs(named, None))) == 1
+    )  # the learning rate goes with what rows are named after
     preset = [stored_run("A", model__lr=1), stored_run("B", model__lr=2)]
     assert len(list(pairs(group_runs(preset), None))) == 1  # each with its own learning rate
 
