@@ -111,7 +111,7 @@ def test_a_search_loses_no_trial_and_repeats_none(tmp_path):
     """One that is interrupted and, with workers, killed gives what two processes together give."""
     cut, shared = (Study(tmp_path / name / "search" / "rates") for name in ("cut", "shared"))
     folder = tmp_path / "cut"
-    end(start("search", folder, *FOUR), folder, code=1)
+    end(start("search", folder, *FOUR), folder, code=130)
     assert (cut.states, cut.run(0).summary["status"]) == (["running"], "interrupted")
     process = start("search", folder, *FOUR, "data.num_workers=1", SPARED="1")
     while not (cut / "trials/0002/checkpoints/last.ckpt").is_file():
