@@ -29,6 +29,8 @@ _FIXES = {
     "under any other.",
 }
 
+FALLBACK_GROUP = "c4"  # of networks without a group
+
 
 def images_of(batch: Batch) -> Tensor:
     """The images of a batch, which may come with labels."""
@@ -48,6 +50,14 @@ def group_of(model: nn.Module) -> Group | None:
     if isinstance(own, str | Group):
         return make_group(own)
     return groups[min(groups)] if groups else None
+
+
+def group_to_use(
+    model: nn.Module, group: str | Group | None, fallback: str | Group = FALLBACK_GROUP
+) -> Group:
+    """The group that was named; None: the network's own, or the fallback where that is trivial."""
+    own = group_of(model)
+    return make_group(group or (own if own and own.order > 1 else fallback))
 
 
 def on_group(

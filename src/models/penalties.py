@@ -6,14 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from src.checks import check_choice, wrong
-from src.measures.actions import act, group_of
+from src.measures.actions import act, group_to_use
 from src.models.components.gcnn.actions import transform_each
-from src.models.components.gcnn.groups import Group, make_group
+from src.models.components.gcnn.groups import Group
 from src.models.components.gcnn.relaxation import relaxation_penalty, relaxed_layers
 from src.models.components.projection import check_projection, projection_penalty
 
 PENALTIES = ("l1", "l2", "projection", "output")
-FALLBACK_GROUP = "c4"  # of networks without a group
 
 
 def chosen_group(
@@ -35,8 +34,7 @@ def chosen_group(
             got, fix = f"{penalty}, with {type(net).__name__}", "model.penalty=output"
             raise ValueError(wrong("penalty", rule, got, f"{fix}, or model.alpha=0"))
         return None
-    own = group_of(net)
-    found = make_group(group or (own if own and own.order > 1 else FALLBACK_GROUP))
+    found = group_to_use(net, group)
     if found.order == 1:
         rule = "a group of two elements or more"
         raise ValueError(wrong("penalty_group", rule, group, "model.penalty_group=c4"))

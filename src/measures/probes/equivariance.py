@@ -5,19 +5,19 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from src.measures.actions import group_of
+from src.measures.actions import FALLBACK_GROUP, group_to_use
 from src.measures.equivariance import equivariance_errors
 from src.measures.lie_derivative import lie_derivatives
 from src.measures.published_lie_derivative import published_lie_derivative
 from src.measures.subject import Reading, Subject
-from src.models.components.gcnn.groups import Group, make_group
+from src.models.components.gcnn.groups import Group
 
 
 def equivariance_error(
     subject: Subject,
     *,
     group: str | Group | None = None,
-    fallback_group: str | Group = "c4",
+    fallback_group: str | Group = FALLBACK_GROUP,
     per_layer: bool = True,
     output: str | None = None,
     input: str | None = None,
@@ -35,8 +35,7 @@ def equivariance_error(
         angles: adds to the details a curve of this many angles, multiples of 360° / angles.
     """
     (network, kinds), inputs = _measured(subject, input, output), subject.inputs()
-    own = group_of(network)
-    group = make_group(group or (own if own and own.order > 1 else fallback_group))
+    group = group_to_use(network, group, fallback_group)
     options = kinds | {"interpolation": interpolation}
     asked = options | {"elements": elements, "per_layer": per_layer}
     found = equivariance_errors(network, inputs, group, **asked)
